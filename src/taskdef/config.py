@@ -1,0 +1,310 @@
+"""The settings of a run: one typed part a stage, unknown keys refused with the nearest known name.
+
+Defaults are the paper's values for 7B models (arXiv 2505.17063, section 4.1 and appendix). ``PROFILES`` holds what
+the ``small`` profile changes: sizes for small models and CPUs, never the method.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from taskdef.errors import ConfigError
+
+
+class ConfigPart(BaseModel):
+    """Base of every part: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InstructorConfig(ConfigPart):
+    """How the instructor is called (shared by the stages that call it). Nothing here changes an answer's meaning."""
+
+    concurrency: int = Field(default=16, ge=1)
+    """Requests in flight at once."""
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    """Longest wait for one response."""
+    max_retries: int = Field(default=5, ge=0)
+    """Further tries after a 429, a 5xx, a time-out or a broken connection."""
+    max_tokens: int = Field(default=2048, ge=1)
+    """Longest response that is asked for, in tokens."""
+
+
+class PolicyConfig(ConfigPart):
+    """How the base model (and every model made from it) is prompted and sampled."""
+
+    prompt: Literal["auto", "chat", "plain"] = "auto"
+    """``auto`` uses the model's chat template where it has one."""
+    max_new_tokens: int = Field(default=2048, ge=1)
+    """Response limit in tokens, the same in scoring, training and evaluation."""
+    max_prompt_tokens: int = Field(default=2048, ge=1)
+    """Samples whose prompt is longer are dropped and counted."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Weights while sampling; ``auto`` is bfloat16 where the hardware has it."""
+    batch_tokens: int = Field(default=65536, ge=1)
+    """Upper bound of (prompt + response limit) x sequences decoded at once: bounds memory."""
+
+
+class VerifyConfig(ConfigPart):
+    """The isolated verifier."""
+
+    timeout_seconds: float = Field(default=2.0, gt=0)
+    """Time limit for one reading or comparison; beyond it the verdict is VERIFIER_ERROR."""
+
+
+class RetrieveConfig(ConfigPart):
+    """Stage 1: keywords and passages (paper section 3.1)."""
+
+    passages: int = Field(default=10_000, ge=1)
+    """How many passages BM25 returns for the keyword query."""
+
+
+class SynthesizeConfig(ConfigPart):
+    """Stage 2: pattern, initial samples, votes (paper section 3.1)."""
+
+    samples: int = Field(default=500, ge=1)
+    """N, the initial samples wanted."""
+    temperature: float = Field(default=0.7, ge=0)
+    passage_characters: int = Field(default=2048, ge=1)
+    """How much of a passage goes into the prompt."""
+    pattern: bool = True
+    """Whether the demos' general form is summed up first (only where there are demos)."""
+    demos_per_prompt: int = Field(default=3, ge=0)
+    votes: int = Field(default=16, ge=0)
+    """Further answers asked of the instructor; the generator's own answer is one more vote."""
+    vote_temperature: float = Field(default=0.7, ge=0)
+    min_vote_share: float = Field(default=0.5, ge=0, le=1)
+    """The winning answer needs more than this share of the readable votes."""
+    near_duplicate_similarity: float = Field(default=0.9, gt=0, le=1)
+    """Jaccard similarity of word 3-gram sets from which two inputs count as the same."""
+    test_overlap: float = Field(default=0.5, gt=0, le=1)
+    """Share of a sample's own word 8-grams found in one test input from which it is dropped."""
+    max_draft_factor: float = Field(default=2.0, ge=1)
+    """Drafts asked for at most, as a multiple of ``samples``, to replace those that are dropped."""
+
+
+class AdaptConfig(ConfigPart):
+    """Stage 3: difficulty adaptation (paper section 3.2)."""
+
+    enabled: bool = True
+    temperature: float = Field(default=0.7, ge=0)
+    """Of the instructor while rewriting."""
+
+
+class SelectConfig(ConfigPart):
+    """Stage 4: pass rates and selection (paper section 3.3)."""
+
+    strategy: Literal["high-potential", "easy", "hard", "random", "all"] = "high-potential"
+    size: int = Field(default=500, ge=1)
+    """M, the samples trained on."""
+    attempts: int = Field(default=64, ge=1)
+    """L, attempts of the base model on each sample."""
+    temperature: float = Field(default=0.7, gt=0)
+
+
+class WarmUpConfig(ConfigPart):
+    """A short SFT on verified solutions, only when too few attempts can be read at all."""
+
+    mode: Literal["auto", "never", "always"] = "auto"
+    readable_below: float = Field(default=0.2, ge=0, le=1)
+    """``auto`` warms up where less than this share of the base model's scoring attempts holds a readable answer."""
+    stop_at_readable: float = Field(default=0.8, ge=0, le=1)
+    """Early stop: share of readable attempts on a probe of training prompts."""
+    max_steps: int = Field(default=30, ge=1)
+    check_every: int = Field(default=2, ge=1)
+    """Steps between probes."""
+    probe_samples: int = Field(default=32, ge=1)
+    batch: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0)
+
+
+class TrainConfig(ConfigPart):
+    """Stage 5: GRPO (paper section 4.1)."""
+
+    method: Literal["grpo"] = "grpo"
+    adapter: Literal["none", "lora"] = "none"
+    lora_rank: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-6, gt=0)
+    completions: int = Field(default=16, ge=2)
+    """Completions of one prompt in one step: the group."""
+    batch: int = Field(default=64, ge=1)
+    """Prompts a step."""
+    epochs: float = Field(default=5.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    """Ends training earlier (or later) than ``epochs`` would."""
+    temperature: float = Field(default=1.2, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    kl_coefficient: float = Field(default=0.01, ge=0)
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
+    """TRL's aggregation of the token losses."""
+    format_reward: float = Field(default=0.1, ge=0, le=1)
+    """Reward of a wrong answer that can be read (paper's code: 0.1 in tag tasks, 0 in GSM8K)."""
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    micro_batch: int = Field(default=16, ge=1)
+    """Completions in one forward and backward pass: bounds memory, changes nothing else."""
+    save_every: int = Field(default=50, ge=1)
+    """Steps between checkpoints."""
+    warm_up: WarmUpConfig = WarmUpConfig()
+
+
+class EvaluateConfig(ConfigPart):
+    """Stage 6: held-out accuracy of base, warm-up and tuned model."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Evaluate only the first rows of the test set."""
+
+
+class RunConfig(ConfigPart):
+    """All settings of one run."""
+
+    profile: Literal["paper", "small"] = "paper"
+    base_model: str = "builtin:smollm2-135m"
+    """A path, a hub id, or ``builtin:smollm2-135m``."""
+    instructor: str = ""
+    """``openai:MODEL[@BASE_URL]``, ``procedural:GENERATOR`` or ``scripted:FILE``."""
+    seed: int = Field(default=0, ge=0)
+    instruct: InstructorConfig = InstructorConfig()
+    policy: PolicyConfig = PolicyConfig()
+    verify: VerifyConfig = VerifyConfig()
+    retrieve: RetrieveConfig = RetrieveConfig()
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    adapt: AdaptConfig = AdaptConfig()
+    select: SelectConfig = SelectConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "small": {
+        "policy": {"max_new_tokens": 32, "max_prompt_tokens": 1024},
+        "synthesize": {"samples": 200, "votes": 4},
+        "select": {"size": 150, "attempts": 16},
+        "train": {"learning_rate": 1e-5, "completions": 8, "batch": 8, "max_steps": 100},
+    },
+}
+"""What each profile changes in the defaults: sizes, never the method."""
+
+
+def build_config(
+    *, profile: str | None = None, files: list[Path] | None = None, overrides: dict[str, Any] | None = None
+) -> RunConfig:
+    """Merge defaults, profile, YAML files and dotted overrides, later ones winning.
+
+    ``overrides`` maps dotted keys (``select.size``) to values; strings are read as YAML scalars.
+    Raises ConfigError for an unknown key (naming the nearest known one), a wrong type or an unreadable file.
+    """
+    layers: list[dict[str, Any]] = [_read_yaml(path) for path in files or []]
+    dotted: dict[str, Any] = {}
+    for key, value in (overrides or {}).items():
+        _set_dotted(dotted, key, _scalar(value) if isinstance(value, str) else value)
+    layers.append(dotted)
+    chosen = profile or next((layer["profile"] for layer in reversed(layers) if "profile" in layer), "paper")
+    if chosen not in PROFILES:
+        raise ConfigError(f"profile: {chosen!r} is not known", next_step=f"choose one of {', '.join(PROFILES)}")
+    merged: dict[str, Any] = {}
+    for layer in [PROFILES[chosen], *layers, {"profile": chosen}]:
+        merged = _merge(merged, layer)
+    return parse_config(merged)
+
+
+def parse_config(values: dict[str, Any]) -> RunConfig:
+    """Validate a nested mapping. Raises ConfigError with one line a fault, each naming the dotted key."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        known = known_keys()
+        lines = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"])
+            if fault["type"] == "extra_forbidden":
+                lines.append(f"{key}: no such setting{_nearest(key, known)}")
+            else:
+                lines.append(f"{key}: {fault['msg'].lower()} (given: {fault['input']!r})")
+        raise ConfigError("\n".join(lines), next_step="`taskdef run --dry-run TASK` prints every setting") from None
+
+
+def known_keys(part: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
+    """Every dotted key that can be set."""
+    keys: list[str] = []
+    for name, field in part.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, ConfigPart):
+            keys += known_keys(annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value, for comparison and display."""
+    flat: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, ConfigPart):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON-serialisable value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    by_last_part = {name.rsplit(".", 1)[-1]: name for name in known}
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not close:
+        last = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(by_last_part), n=1, cutoff=0.6)
+        close = [by_last_part[name] for name in last]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _scalar(text: str) -> Any:
+    """Read one command-line value as YAML does, but keep ``1e-6`` a number (YAML 1.1 wants ``1.0e-6``)."""
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def _set_dotted(target: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {key}: {parent} was already given a plain value")
+    target[last] = value
+
+
+def _merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in layer.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
+    return values

@@ -1,0 +1,1 @@
+"""The task definition: load it, lint it, packs of known tasks."""

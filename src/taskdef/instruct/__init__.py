@@ -1,0 +1,1 @@
+"""The instructor: whatever writes keywords, pattern, samples, votes and rewrites."""

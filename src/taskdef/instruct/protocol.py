@@ -1,0 +1,101 @@
+"""What every instructor can do, whether it is a language model or a program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What an instructor wrote before anyone checked it."""
+
+    input: str
+    solution: str
+    """A full output in the task's output format; its answer has not been read yet."""
+    level: dict[str, int] = field(default_factory=dict)
+    """Difficulty levels of a procedural generator; empty for language models."""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What an instructor has cost in this run so far."""
+
+    calls: int = 0
+    """Requests that were sent (answers taken from the ledger are not sent)."""
+    reused: int = 0
+    """Answers taken from the ledger."""
+    failed_tries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class DraftFailed(Exception):
+    """An instructor gave no usable draft; the caller counts it under ``reason`` and goes on."""
+
+    def __init__(self, reason: DropReason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Instructor(Protocol):
+    """One protocol for language models, programs and recordings.
+
+    Every method is a coroutine, so that callers can have many in flight. ``index`` tells repeated calls with equal
+    arguments apart: the same index gives the same answer in the same run (from the ledger, or by the same seed).
+    """
+
+    name: str
+    """As given on the command line; goes into run.yaml and the report."""
+    labels_by_construction: bool
+    """True where every solution is right by construction, so that votes would be copies of each other."""
+
+    async def keywords(self, definition: TaskDefinition) -> list[str]:
+        """K of the paper: the domain first, then its synonyms and sub-topics."""
+        ...
+
+    async def pattern(self, definition: TaskDefinition) -> str:
+        """The general form of the demos, citing none of them. Called only where there are demos."""
+        ...
+
+    async def generate(
+        self,
+        definition: TaskDefinition,
+        *,
+        passage: Passage | None,
+        pattern: str,
+        demos: tuple[Demo, ...],
+        index: int,
+        temperature: float,
+    ) -> Draft:
+        """Write one sample from a passage (already cut to length). Raises DraftFailed."""
+        ...
+
+    async def answer(
+        self, definition: TaskDefinition, sample_input: str, *, count: int, temperature: float
+    ) -> list[str]:
+        """``count`` independent full outputs for an input, for the vote; fewer where calls failed for good."""
+        ...
+
+    async def rewrite(
+        self,
+        definition: TaskDefinition,
+        sample: Sample,
+        direction: Literal[Origin.HARDER, Origin.EASIER],
+        *,
+        pattern: str,
+        temperature: float,
+    ) -> Draft:
+        """A harder version of a sample, or an easier one (or a sub-problem of it). Raises DraftFailed."""
+        ...
+
+    def spending(self) -> Spending:
+        """What this run's calls have come to."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...

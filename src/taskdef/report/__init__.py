@@ -1,0 +1,1 @@
+"""The report: renders artifacts, computes nothing new."""

@@ -1,0 +1,325 @@
+"""The run directory: artifacts, manifests, and the rule for going on.
+
+A stage is done when its ``manifest.json`` stands. It is written last: to a temporary file, flushed to disk, renamed;
+so a kill at any moment leaves either a finished stage or one that is started again. Inside a stage, long work is
+appended line by line (``append_records``) and read back tolerating a torn last line (``read_partial``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from taskdef import __version__
+from taskdef.config import RunConfig, digest, flatten, parse_config
+from taskdef.errors import ConfigError, RunError
+from taskdef.records import Manifest, Stage, TaskDefinition
+
+RecordType = TypeVar("RecordType", bound=BaseModel)
+
+STAGES = tuple(Stage)
+MANIFEST = "manifest.json"
+RUN_FILE = "run.yaml"
+
+STAGE_SETTINGS: dict[Stage, tuple[str, ...]] = {
+    Stage.RETRIEVE: ("instructor", "seed", "retrieve"),
+    Stage.SYNTHESIZE: ("synthesize", "verify"),
+    Stage.ADAPT: ("adapt", "base_model", "policy"),
+    Stage.SELECT: ("select",),
+    Stage.TRAIN: ("train",),
+    Stage.EVALUATE: ("evaluate",),
+}
+"""The settings (or parts) that first matter in each stage; a stage depends on its own and all earlier ones.
+``instruct`` is in none: it says how calls are made, never what comes back."""
+
+
+class StageDirectory:
+    """The files of one stage inside a run."""
+
+    def __init__(self, run: RunDirectory, stage: Stage) -> None:
+        self.run = run
+        self.stage = stage
+        self.path = run.path / f"{STAGES.index(stage) + 1}-{stage.value}"
+
+    def open(self) -> None:
+        """Make the folder. What an interrupted earlier start left stays, for the stage to go on from."""
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def is_done(self) -> bool:
+        return (self.path / MANIFEST).exists()
+
+    def manifest(self) -> Manifest:
+        """The stage's manifest. Raises RunError where the stage is not done or the file is damaged."""
+        try:
+            return Manifest.model_validate_json((self.path / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.run.path}: the stage {self.stage.value} has not been run",
+                next_step=f"taskdef run {self.run.path}",
+            ) from None
+        except ValidationError as error:
+            raise RunError(
+                f"{self.path / MANIFEST}: damaged: {error.errors()[0]['msg']}",
+                next_step=f"taskdef run {self.run.path} --fresh {self.stage.value}",
+            ) from None
+
+    def write_records(self, name: str, records: Iterable[BaseModel]) -> None:
+        """Write one JSONL artifact, atomically."""
+        write_atomically(self.path / name, "".join(record.model_dump_json() + "\n" for record in records))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one JSON artifact, atomically."""
+        write_atomically(self.path / name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+    def append_records(self, name: str, records: Iterable[BaseModel]) -> None:
+        """Append to a JSONL file and flush it to disk: work that a later start need not repeat."""
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write("".join(record.model_dump_json() + "\n" for record in records))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_partial(self, name: str, kind: type[RecordType]) -> list[RecordType]:
+        """The whole lines of a file being appended to; a line torn by a kill is cut off. Empty if there is no file."""
+        path = self.path / name
+        if not path.exists():
+            return []
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) != len(content):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        return [kind.model_validate_json(line) for line in whole.splitlines()]
+
+    def read_records(self, name: str, kind: type[RecordType]) -> list[RecordType]:
+        """Read one JSONL artifact of a finished stage. Raises RunError where it is missing or damaged."""
+        path = self.path / name
+        try:
+            return [kind.model_validate_json(line) for line in path.read_bytes().splitlines()]
+        except FileNotFoundError:
+            raise RunError(
+                f"{path}: missing; the stage {self.stage.value} has not been run",
+                next_step=f"taskdef {self.stage.value} {self.run.path}",
+            ) from None
+        except ValidationError as error:
+            raise RunError(
+                f"{path}: damaged: {error.errors()[0]['msg']}",
+                next_step=f"taskdef run {self.run.path} --fresh {self.stage.value}",
+            ) from None
+
+    def read_json(self, name: str) -> Any:
+        """Read one JSON artifact of a finished stage. Raises RunError where it is missing or damaged."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise RunError(
+                f"{path}: missing; the stage {self.stage.value} has not been run",
+                next_step=f"taskdef {self.stage.value} {self.run.path}",
+            ) from None
+        except ValueError as error:
+            raise RunError(
+                f"{path}: damaged: {error}",
+                next_step=f"taskdef run {self.run.path} --fresh {self.stage.value}",
+            ) from None
+
+    def finish(self, *, started: float, artifacts: Iterable[str], summary: Mapping[str, Any]) -> Manifest:
+        """Write the manifest: from here on the stage is done.
+
+        ``started`` is a ``time.monotonic()`` reading; ``artifacts`` names the stage's own files; the inputs recorded
+        are the artifacts of all earlier finished stages.
+        """
+        inputs = {
+            f"{earlier.path.name}/{name}": value
+            for earlier in self.run.stages()[: STAGES.index(self.stage)]
+            if earlier.is_done()
+            for name, value in earlier.manifest().outputs.items()
+        }
+        manifest = Manifest(
+            stage=self.stage,
+            taskdef_version=__version__,
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 3),
+            config_digest=self.run.settings_digest(self.stage),
+            inputs=inputs,
+            outputs={name: file_digest(self.path / name) for name in artifacts},
+            summary=dict(summary),
+        )
+        write_atomically(self.path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        return manifest
+
+
+class RunDirectory:
+    """One run on disk: run.yaml, the ledger, a folder a stage, the model, the report."""
+
+    def __init__(self, path: Path, definition: TaskDefinition, config: RunConfig) -> None:
+        self.path = path
+        self.definition = definition
+        self.config = config
+
+    @classmethod
+    def create(cls, path: Path, definition: TaskDefinition, config: RunConfig) -> RunDirectory:
+        """Make a new run, or open the existing one if definition and config are the same.
+
+        Raises ConfigError, naming every changed key and the two ways out, where they differ.
+        """
+        if (path / RUN_FILE).exists():
+            existing = cls.open(path)
+            existing.refuse_changes(definition, config)
+            return existing
+        if path.exists() and any(path.iterdir()):
+            raise RunError(f"{path}: is not empty and not a run", next_step="choose another name with --name")
+        path.mkdir(parents=True, exist_ok=True)
+        run = cls(path, definition, config)
+        run._write_run_file()
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Open an existing run. Raises RunError where there is none or its run.yaml is damaged."""
+        try:
+            content = yaml.safe_load((path / RUN_FILE).read_text(encoding="utf-8"))
+            return cls(path, TaskDefinition.model_validate(content["definition"]), parse_config(content["config"]))
+        except FileNotFoundError:
+            raise RunError(f"{path}: not a run (no {RUN_FILE})", next_step="taskdef run task.yaml") from None
+        except (yaml.YAMLError, KeyError, TypeError, ValidationError, UnicodeDecodeError) as error:
+            raise RunError(f"{path / RUN_FILE}: damaged: {error}", next_step="start a new run") from None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.path / "ledger.sqlite"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    def stage(self, stage: Stage) -> StageDirectory:
+        return StageDirectory(self, stage)
+
+    def stages(self) -> list[StageDirectory]:
+        return [StageDirectory(self, stage) for stage in STAGES]
+
+    def next_stage(self) -> Stage | None:
+        """The first stage that is not done; None when all are."""
+        return next((directory.stage for directory in self.stages() if not directory.is_done()), None)
+
+    def fresh_from(self, stage: Stage) -> None:
+        """Remove this stage's artifacts and all later ones'. The ledger stays: what is paid is kept."""
+        for directory in reversed(self.stages()[STAGES.index(stage) :]):
+            (directory.path / MANIFEST).unlink(missing_ok=True)  # first: a kill here leaves no half-empty "done" stage
+            shutil.rmtree(directory.path, ignore_errors=True)
+        if STAGES.index(stage) <= STAGES.index(Stage.TRAIN):
+            shutil.rmtree(self.model_path, ignore_errors=True)
+        self.report_path.unlink(missing_ok=True)
+
+    def reconfigure(self, definition: TaskDefinition, config: RunConfig, *, fresh: Stage) -> None:
+        """Take a changed definition or config, starting afresh from ``fresh``.
+
+        Raises ConfigError where a changed setting already mattered in an earlier stage that is kept.
+        """
+        changed_early = [
+            key
+            for key in changed_keys(self, definition, config)
+            if _first_stage(key) is not None and STAGES.index(_first_stage(key) or fresh) < STAGES.index(fresh)
+        ]
+        if changed_early:
+            earliest = min((_first_stage(key) or fresh for key in changed_early), key=STAGES.index)
+            raise ConfigError(
+                f"{self.path}: {', '.join(changed_early)} changed, and already mattered before {fresh.value}",
+                next_step=f"--fresh {earliest.value}",
+            )
+        self.fresh_from(fresh)
+        self.definition, self.config = definition, config
+        self._write_run_file()
+
+    def refuse_changes(self, definition: TaskDefinition, config: RunConfig) -> None:
+        """Raise ConfigError where definition or config differ from the run's own in anything that matters."""
+        changed = changed_keys(self, definition, config)
+        decisive = [key for key in changed if _first_stage(key) is not None]
+        if not decisive:
+            return
+        earliest = min((_first_stage(key) or Stage.RETRIEVE for key in decisive), key=STAGES.index)
+        raise ConfigError(
+            f"{self.path}: this run was started with other values of: {', '.join(decisive)}",
+            next_step=f"a new run with --name NAME, or --fresh {earliest.value} to redo this one from there",
+        )
+
+    def settings_digest(self, stage: Stage) -> str:
+        """Digest of everything in definition and config that this stage and those before it depend on."""
+        upto = STAGES.index(stage)
+        flat = {
+            key: value
+            for key, value in flatten(self.config).items()
+            if (first := _first_stage(key)) is not None and STAGES.index(first) <= upto
+        }
+        return digest({"definition": self.definition.model_dump(mode="json"), "config": flat})
+
+    def _write_run_file(self) -> None:
+        content = {
+            "taskdef_version": __version__,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "definition": self.definition.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json"),
+        }
+        write_atomically(self.path / RUN_FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def changed_keys(run: RunDirectory, definition: TaskDefinition, config: RunConfig) -> list[str]:
+    """Dotted keys (``definition.…`` or a setting) whose value differs from the run's own."""
+    ours, theirs = run.definition.model_dump(mode="json"), definition.model_dump(mode="json")
+    keys = [f"definition.{key}" for key in ours if ours[key] != theirs[key]]
+    mine, given = flatten(run.config), flatten(config)
+    return keys + [key for key in mine if mine[key] != given[key] and key != "profile"]
+
+
+def _first_stage(key: str) -> Stage | None:
+    """The first stage a key matters in; None for keys that change no result. The definition matters from the start."""
+    if key == "definition.test":
+        return Stage.SYNTHESIZE  # test inputs are kept out of the samples from there on
+    if key.startswith("definition."):
+        return Stage.RETRIEVE
+    for stage, prefixes in STAGE_SETTINGS.items():
+        if any(key == prefix or key.startswith(prefix + ".") for prefix in prefixes):
+            return stage
+    return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a neighbour, flush to disk, rename: readers see the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Stage 2: pattern, initial samples, votes, duplicates and decontamination."""

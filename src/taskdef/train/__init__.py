@@ -1,0 +1,1 @@
+"""Stage 5: reinforcement learning on the selected samples."""

@@ -1,0 +1,1 @@
+"""Reading answers, comparing them, voting on them: always isolated, always with a time limit."""
