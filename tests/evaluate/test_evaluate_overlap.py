@@ -3,7 +3,7 @@ from taskdef.records import TestRow
 
 
 def test_case_spacing_and_unicode_width_do_not_make_another_question() -> None:
-    assert normalised(" What is  3 + 5?\n") == normalised("WHAT IS 3 + 5？")
+    assert normalised(" What is  3 + 5?\n") == normalised("WHAT IS 3 + 5\uff1f")
 
 
 def test_an_operator_makes_another_question() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from taskdef.config import RunConfig
 from taskdef.errors import RunError, TestSetError
 from taskdef.evaluate.records import Evaluation

@@ -1,4 +1,5 @@
 import pytest
+
 from taskdef.evaluate.statistics import mcnemar_exact, wilson_interval
 
 
