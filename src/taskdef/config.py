@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taskdef.errors import ConfigError
+
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 class ConfigPart(BaseModel):
@@ -195,11 +198,16 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 
 def build_config(
-    *, profile: str | None = None, files: list[Path] | None = None, overrides: dict[str, Any] | None = None
+    *,
+    profile: str | None = None,
+    files: list[Path] | None = None,
+    overrides: dict[str, Any] | None = None,
+    base: RunConfig | None = None,
 ) -> RunConfig:
     """Merge defaults, profile, YAML files and dotted overrides, later ones winning.
 
-    ``overrides`` maps dotted keys (``select.size``) to values; strings are read as YAML scalars.
+    ``overrides`` maps dotted keys (``select.size``) to values; strings are read as YAML scalars. ``base``, the settings
+    of an existing run, takes the place of defaults and profile.
     Raises ConfigError for an unknown key (naming the nearest known one), a wrong type or an unreadable file.
     """
     layers: list[dict[str, Any]] = [_read_yaml(path) for path in files or []]
@@ -207,11 +215,12 @@ def build_config(
     for key, value in (overrides or {}).items():
         _set_dotted(dotted, key, _scalar(value) if isinstance(value, str) else value)
     layers.append(dotted)
-    chosen = profile or next((layer["profile"] for layer in reversed(layers) if "profile" in layer), "paper")
+    default = base.profile if base else "paper"
+    chosen = profile or next((layer["profile"] for layer in reversed(layers) if "profile" in layer), default)
     if chosen not in PROFILES:
         raise ConfigError(f"profile: {chosen!r} is not known", next_step=f"choose one of {', '.join(PROFILES)}")
     merged: dict[str, Any] = {}
-    for layer in [PROFILES[chosen], *layers, {"profile": chosen}]:
+    for layer in [base.model_dump() if base else PROFILES[chosen], *layers, {"profile": chosen}]:
         merged = _merge(merged, layer)
     return parse_config(merged)
 
@@ -272,11 +281,12 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _scalar(text: str) -> Any:
-    """Read one command-line value as YAML does, but keep ``1e-6`` a number (YAML 1.1 wants ``1.0e-6``)."""
+    """Read one command-line value as YAML does, but take ``1e-6`` as a number (YAML 1.1 wants ``1.0e-6``)."""
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
         return text
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def _set_dotted(target: dict[str, Any], key: str, value: Any) -> None:

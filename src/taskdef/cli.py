@@ -1,0 +1,251 @@
+"""The command line: verbs are the stages' names. Parse, call, print; every heavy import waits inside its command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from taskdef import __version__
+from taskdef.errors import DefinitionError, TaskdefError
+from taskdef.terminal import duration, going_on_with, print_error, progress_on_stderr, tolerate_any_encoding
+
+if TYPE_CHECKING:
+    from taskdef.records import TaskDefinition
+
+StageName = Literal["retrieve", "synthesize", "adapt", "select", "train", "evaluate"]
+"""The values of records.Stage, written out: importing records costs half of what ``--help`` may take."""
+
+app = typer.Typer(
+    name="taskdef",
+    help="A task definition in, a reinforcement-tuned model out: no human labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # bugs keep Python's own traceback
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_START, _STAGES, _LOOK = "Start here", "One stage of a run, in the data's order", "Look"
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.", show_default=False)]
+TestOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Held-out rows, in place of the task's.")]
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 2 a fault the user can act on, 130 stopped by Ctrl-C."""
+    tolerate_any_encoding()
+    try:
+        app()
+    except TaskdefError as error:
+        sys.exit(print_error(error))
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"taskdef {__version__}")
+        raise typer.Exit
+
+
+@app.command(rich_help_panel=_START)
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path("task.yaml"),
+) -> None:
+    """Write a commented task.yaml to fill in."""
+    from taskdef.definition.template import TEMPLATE
+
+    try:
+        with file.open("x", encoding="utf-8") as output:
+            output.write(TEMPLATE)
+    except FileExistsError:
+        raise DefinitionError(
+            f"{file}: exists already, and init never overwrites", next_step=f"taskdef check {file}"
+        ) from None
+    except OSError as error:
+        raise DefinitionError(
+            f"{file}: cannot be written: {error.strerror}", next_step="taskdef init in a folder of your own"
+        ) from None
+    print(f"wrote {file}\nnext: fill it in, then taskdef check {file}")
+
+
+@app.command(rich_help_panel=_START)
+def check(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task.yaml, or a pack's name.", show_default=False)],
+    test: TestOption = None,
+) -> None:
+    """Lint a task definition before anything is spent."""
+    from taskdef.definition.packs import resolve_task
+
+    if errors := _print_findings(resolve_task(task, test)):
+        raise DefinitionError(f"{task}: {errors}", next_step=f"mend it, then: taskdef check {task}")
+    print(f"{task}: in order")
+
+
+@app.command(rich_help_panel=_START)
+def packs() -> None:
+    """List the known tasks."""
+    from taskdef.definition.packs import load_pack, pack_names
+
+    for name in pack_names():
+        print(f"{name:<10} {load_pack(name).description.strip().splitlines()[0]}")
+
+
+@app.command(rich_help_panel=_START)
+def run(
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK|RUN", help="A task.yaml or a pack's name; or a run's directory, to go on.", show_default=False
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The run's name; the task's where none.")] = None,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where runs are kept.")] = Path("runs"),
+    base_model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A path, a hub id, or builtin:smollm2-135m.")
+    ] = None,
+    instructor: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="openai:MODEL\\[@URL], procedural:GENERATOR or scripted:FILE.")
+    ] = None,
+    profile: Annotated[
+        Literal["small", "paper"] | None, typer.Option(help="Sizes: for small models and CPUs, or the paper's.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of everything drawn by chance.")] = None,
+    test: TestOption = None,
+    passages: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="Library, in place of the task's; may be repeated.")
+    ] = None,
+    fresh: Annotated[StageName | None, typer.Option(help="Redo this stage and all later ones.")] = None,
+    until: Annotated[StageName | None, typer.Option(help="Stop after this stage.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; spend and create nothing.")] = False,
+) -> None:
+    """Run the whole method, or go on with a run that was stopped."""
+    from taskdef import plan
+    from taskdef.records import Stage
+
+    named = {"base_model": base_model, "instructor": instructor, "seed": seed}
+    # Quoted: settings are read as YAML, which would take a model named 7 for a number.
+    overrides = plan.read_settings(settings or []) | {
+        key: json.dumps(value) for key, value in named.items() if value is not None
+    }
+    request = plan.resolve_request(
+        task,
+        runs_dir=runs_dir,
+        name=name,
+        profile=profile,
+        config_file=config,
+        overrides=overrides,
+        test=test,
+        passages=passages or [],
+        fresh=Stage(fresh) if fresh else None,
+        until=Stage(until) if until else None,
+    )
+    if dry_run:
+        print(plan.render_plan(request))
+        return
+    with going_on_with(request.path), progress_on_stderr() as progress:
+        if request.is_new and (errors := _print_findings(request.definition)):
+            raise DefinitionError(
+                f"{task}: {errors}; nothing was spent", next_step=f"mend it, then: taskdef check {task}"
+            )
+        from taskdef import pipeline
+
+        done = pipeline.run(
+            request.definition,
+            request.config,
+            path=request.path,
+            progress=progress,
+            fresh=request.fresh,
+            until=request.until,
+        )
+    from taskdef.show import closing_lines
+
+    print("\n".join(closing_lines(done)))
+
+
+@app.command(rich_help_panel=_STAGES)
+def retrieve(run: RunArgument) -> None:
+    """1. Keywords from the instructor, passages from the libraries."""
+    _run_stage(run, "retrieve")
+
+
+@app.command(rich_help_panel=_STAGES)
+def synthesize(run: RunArgument) -> None:
+    """2. Samples written from passages, each label put to the vote."""
+    _run_stage(run, "synthesize")
+
+
+@app.command(rich_help_panel=_STAGES)
+def adapt(run: RunArgument) -> None:
+    """3. Solved samples rewritten harder, unsolved ones easier."""
+    _run_stage(run, "adapt")
+
+
+@app.command(rich_help_panel=_STAGES)
+def select(run: RunArgument) -> None:
+    """4. Pass rates of the base model, and the training set."""
+    _run_stage(run, "select")
+
+
+@app.command(rich_help_panel=_STAGES)
+def train(run: RunArgument) -> None:
+    """5. Reinforcement learning on the training set."""
+    _run_stage(run, "train")
+
+
+@app.command(rich_help_panel=_STAGES)
+def evaluate(run: RunArgument) -> None:
+    """6. Base, warm-up and tuned model on held-out rows."""
+    _run_stage(run, "evaluate")
+
+
+@app.command(rich_help_panel=_STAGES)
+def report(run: RunArgument) -> None:
+    """One offline page of everything the run did and measured."""
+    from taskdef.plan import open_run
+
+    opened = open_run(run)
+    with going_on_with(run):
+        from taskdef import pipeline
+
+        print(pipeline.write_report(opened))
+
+
+@app.command(rich_help_panel=_LOOK)
+def show(run: RunArgument) -> None:
+    """Where a run stands, what it has spent, what is next."""
+    from taskdef.plan import open_run
+    from taskdef.show import print_run
+
+    print_run(open_run(run))
+
+
+def _run_stage(path: Path, name: StageName) -> None:
+    from taskdef.plan import open_run
+    from taskdef.records import Stage
+    from taskdef.show import counts_text
+
+    opened = open_run(path)
+    with going_on_with(path), progress_on_stderr() as progress:
+        from taskdef import pipeline
+
+        manifest = pipeline.run_stage(opened, Stage(name), progress)
+    print(f"{name}: done in {duration(manifest.seconds)}; {counts_text(manifest)}")
+
+
+def _print_findings(definition: TaskDefinition) -> str:
+    """Print what the linter finds, on stderr. Gives ``"2 errors"`` where something must be mended, else nothing."""
+    from taskdef.definition.check import check_definition
+
+    findings = check_definition(definition)
+    for finding in findings:
+        print(finding, file=sys.stderr)
+    count = sum(finding.is_error for finding in findings)
+    return f"{count} error{'s' if count > 1 else ''}" if count else ""
