@@ -1,0 +1,93 @@
+"""Stage 1, retrieve: keywords from the instructor, passages from the user's libraries (paper section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskdef.config import RetrieveConfig
+from taskdef.instruct.protocol import Instructor
+from taskdef.progress import Progress, SilentProgress
+from taskdef.records import Passage, TaskDefinition
+from taskdef.retrieve.index import Index
+from taskdef.retrieve.keywords import build_queries
+from taskdef.retrieve.library import Library, read_libraries
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What the stage found."""
+
+    passages: tuple[Passage, ...]
+    """Best first; with sub-domains in turn, the best of each first."""
+    keywords: tuple[str, ...]
+    libraries: tuple[Library, ...]
+    requested: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of retrieval.json."""
+        return {
+            "keywords": list(self.keywords),
+            "libraries": [
+                {
+                    "source": library.source,
+                    "passages": len(library.passages),
+                    "skipped": [{"what": skipped.what, "why": skipped.why} for skipped in library.skipped],
+                }
+                for library in self.libraries
+            ],
+            "requested": self.requested,
+        }
+
+
+async def retrieve_passages(
+    definition: TaskDefinition,
+    config: RetrieveConfig,
+    *,
+    instructor: Instructor,
+    progress: Progress | None = None,
+) -> Retrieval:
+    """Read the libraries, ask for keywords, return the best ``config.passages`` passages.
+
+    Without libraries nothing is asked and nothing is found; samples are then written from the definition alone.
+    Raises LibraryError where a library is missing or all are empty, InstructorError where no keywords can be had.
+    """
+    progress = progress or SilentProgress()
+    if not definition.passages:
+        progress.line("no passage libraries in the task definition: samples are written from the definition alone")
+        return Retrieval((), (), (), config.passages)
+    libraries = read_libraries(definition.passages)
+    passages = [passage for library in libraries for passage in library.passages]
+    skipped = [skipped for library in libraries for skipped in library.skipped]
+    progress.line(f"{len(passages)} passages in {len(libraries)} libraries, {len(skipped)} parts skipped")
+    for part in skipped[:5]:
+        progress.line(f"  skipped {part.what}: {part.why}")
+    keywords = await instructor.keywords(definition)
+    index = Index(passages)
+    rankings = [
+        [
+            passage.model_copy(update={"domain": query.domain})
+            for passage in index.search(query.text, count=config.passages)
+        ]
+        for query in build_queries(definition, keywords)
+    ]
+    found = take_turns(rankings, config.passages)
+    progress.line(f"keywords: {', '.join(keywords)}")
+    progress.line(f"{len(found)} passages hold at least one of them")
+    return Retrieval(tuple(found), tuple(keywords), tuple(libraries), config.passages)
+
+
+def take_turns(rankings: Sequence[Sequence[Passage]], count: int) -> list[Passage]:
+    """Up to ``count`` passages, the rankings choosing in turn the best that none has chosen before."""
+    chosen: dict[str, Passage] = {}
+    rests = [iter(ranking) for ranking in rankings]
+    while rests and len(chosen) < count:
+        still = []
+        for rest in rests:
+            best = next((passage for passage in rest if passage.id not in chosen), None)
+            if best is not None and len(chosen) < count:
+                chosen[best.id] = best
+                still.append(rest)
+        rests = still
+    return list(chosen.values())

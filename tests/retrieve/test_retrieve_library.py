@@ -1,0 +1,96 @@
+"""Reading libraries: what becomes a passage, what is skipped and how that is said."""
+
+from pathlib import Path
+
+import pytest
+
+from taskdef.errors import LibraryError
+from taskdef.records import PassageSource
+from taskdef.retrieve.library import group_paragraphs, read_libraries
+
+
+def test_json_lines_become_passages_and_bad_lines_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    path.write_bytes(
+        b'{"text": "Two and two are four."}\n'
+        b"\n"
+        b'{"text": "cut off\n'
+        b'{"body": "elsewhere"}\n'
+        b'{"text": "   "}\n'
+        b'{"text": "\xff"}\n'
+        b"[1, 2]\n"
+        b'{"text": " Two and two are four. "}\n'
+        b'{"text": "Ten is even."}'
+    )
+    (library,) = read_libraries((PassageSource(path=path),))
+    assert [(p.id, p.text, p.source) for p in library.passages] == [
+        ("facts.jsonl#1", "Two and two are four.", "facts.jsonl:1"),
+        ("facts.jsonl#9", "Ten is even.", "facts.jsonl:9"),
+    ]
+    assert [(s.what, s.why) for s in library.skipped] == [
+        ("facts.jsonl:3", "not JSON"),
+        ("facts.jsonl:4", "no field 'text' (it has body)"),
+        ("facts.jsonl:5", "'text' holds no text"),
+        ("facts.jsonl:6", "not UTF-8"),
+        ("facts.jsonl:7", "'text' holds no text"),
+        ("facts.jsonl:8", "same text as facts.jsonl:1"),
+    ]
+
+
+def test_a_folder_gives_its_files_in_order_and_names_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "b.txt").write_text("River water.\n\nMore of it.", encoding="utf-8")
+    (folder / "a.jsonl").write_text('{"body": "Sums."}\n', encoding="utf-8")
+    (folder / "inner" / "c.md").write_text("# One\n\nfirst\n\n# Two\n\nsecond", encoding="utf-8")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    (folder / "latin.txt").write_bytes(b"caf\xe9")
+    (folder / ".hidden").write_text("no", encoding="utf-8")
+    (library,) = read_libraries((PassageSource(path=folder, text_field="body"),))
+    assert [(p.id, p.text) for p in library.passages] == [
+        ("a.jsonl#1", "Sums."),
+        ("b.txt#1", "River water.\n\nMore of it."),
+        ("inner/c.md#1", "# One\n\nfirst"),
+        ("inner/c.md#2", "# Two\n\nsecond"),
+    ]
+    assert [(s.what, s.why) for s in library.skipped] == [
+        ("library/picture.png", "not one of .jsonl, .md, .ndjson, .txt"),
+        ("library/latin.txt", "not UTF-8"),
+    ]
+
+
+def test_ids_of_several_sources_do_not_collide(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text(f"About {name}.", encoding="utf-8")
+    libraries = read_libraries(tuple(PassageSource(path=tmp_path / name / "notes.txt") for name in ("x", "y")))
+    assert [p.id for library in libraries for p in library.passages] == ["1/notes.txt#1", "2/notes.txt#1"]
+
+
+def test_paragraphs_are_joined_up_to_the_limit_and_cut_at_sentences() -> None:
+    assert list(group_paragraphs("a b\n\nc d\n\ne f g\n\nh", words=4)) == ["a b\n\nc d", "e f g\n\nh"]
+    assert list(group_paragraphs("One two three. Four five. Six seven eight nine ten.", words=4)) == [
+        "One two three.",
+        "Four five.",
+        "Six seven eight nine",
+        "ten.",
+    ]
+    assert list(group_paragraphs(" \n\n ")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("gone.jsonl", None, "no such passage library"),
+        ("table.csv", "a,b", ".csv is no kind of passage library"),
+        ("empty.txt", "", "no passages; empty.txt: empty"),
+        ("rows.jsonl", '{"body": 1}', "no passages; rows.jsonl:1: no field 'text' (it has body)"),
+    ],
+)
+def test_a_library_that_gives_nothing_is_an_error(tmp_path: Path, name: str, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(LibraryError) as fault:
+        read_libraries((PassageSource(path=tmp_path / name),))
+    assert message in str(fault.value)
+    assert "next:" in str(fault.value)
