@@ -56,6 +56,8 @@ class LineProgress:
         now = self._clock()
         waited = now - self._shown_at
         share = (self._done - self._shown) / self._total if self._total else 0.0
+        if 0 < self._total <= self._done:
+            return  # finish() says it
         if waited >= SECONDS_BETWEEN_LINES or (share >= SHARE_BETWEEN_LINES and waited >= 1):
             self._shown, self._shown_at = self._done, now
             self._say(now, self._time_left(now))

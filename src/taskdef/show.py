@@ -1,0 +1,113 @@
+"""Where a run stands, in text: what ``taskdef show`` prints, and the lines that close a finished run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from taskdef.records import Manifest, Stage
+from taskdef.store import RunDirectory, StageDirectory
+from taskdef.terminal import duration
+
+_PIPED_WIDTH = 200
+"""Columns where stdout is no terminal: room for every count on one line, so that grep and head see whole rows."""
+
+
+def print_run(run: RunDirectory) -> None:
+    """Print the table of stages, what was spent, and the next command. Raises RunError for a damaged manifest."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "stage", "state", "finished (UTC)", "took", "counts"):
+        table.add_column(heading, no_wrap=heading != "counts")
+    for number, directory in enumerate(run.stages(), start=1):
+        table.add_row(str(number), directory.stage.value, *_stage_cells(directory))
+    console.print(f"{run.path}: {run.definition.name}, {run.config.base_model}, {run.config.instructor}", markup=False)
+    console.print(table)
+    for line in [f"spent: {spending_text(run)}", *_whereabouts(run)]:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def closing_lines(run: RunDirectory) -> list[str]:
+    """What a run that ended says on stdout: the headline where there is one, then where everything is."""
+    return [*headline(run), *_whereabouts(run)]
+
+
+def headline(run: RunDirectory) -> list[str]:
+    """Held-out accuracy of each model, one line each; none before the evaluation is done."""
+    directory = run.stage(Stage.EVALUATE)
+    if not directory.is_done():
+        return []
+    evaluation = directory.read_json("evaluation.json")
+    lines = [f"{evaluation['rows']} held-out rows:"]
+    for model, result in evaluation["models"].items():
+        lines.append(
+            f"  {model:<8} {_accuracy(result['strict'])} read strictly, {_accuracy(result['lenient'])} leniently"
+        )
+    return lines
+
+
+def counts_text(manifest: Manifest) -> str:
+    """A stage's counts on one line: ``samples 200, dropped: duplicate 3, no_majority 9``."""
+    return _counts(manifest.summary)
+
+
+def spending_text(run: RunDirectory) -> str:
+    """What the instructor has cost so far, from the ledger."""
+    if not run.ledger_path.exists():
+        return "no instructor call recorded"
+    from taskdef.instruct.ledger import Ledger
+
+    with Ledger(run.ledger_path) as ledger:
+        spending = ledger.totals()
+    return (
+        f"{spending.calls:,} instructor calls, {spending.prompt_tokens:,} tokens read, "
+        f"{spending.completion_tokens:,} written"
+    )
+
+
+def _whereabouts(run: RunDirectory) -> list[str]:
+    lines = []
+    if run.stage(Stage.TRAIN).is_done():
+        lines.append(f"model: {run.model_path}")
+    if run.report_path.exists():
+        lines.append(f"report: {run.report_path}")
+    following = run.next_stage()
+    if following is not None:
+        lines.append(f"next: taskdef run {run.path}   (goes on with {following.value})")
+    elif not run.report_path.exists():
+        lines.append(f"next: taskdef report {run.path}")
+    return lines
+
+
+def _stage_cells(directory: StageDirectory) -> tuple[str, str, str, str]:
+    if not directory.is_done():
+        return ("begun" if directory.path.exists() else "to do", "", "", "")
+    manifest = directory.manifest()
+    finished = manifest.finished_at.replace("T", " ").removesuffix("+00:00")
+    return ("done", finished, duration(manifest.seconds), counts_text(manifest))
+
+
+def _counts(values: Mapping[str, Any]) -> str:
+    parts = []
+    for key, value in values.items():
+        name = key.replace("_", " ")
+        if isinstance(value, Mapping):
+            if inner := _counts({reason: count for reason, count in value.items() if count}):
+                parts.append(f"{name}: {inner}")
+        elif isinstance(value, bool):
+            parts.append(f"{name} {'yes' if value else 'no'}")
+        elif isinstance(value, float):
+            parts.append(f"{name} {value:.3g}")
+        elif isinstance(value, int | str) and value != "":
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
+
+
+def _accuracy(accuracy: Mapping[str, Any]) -> str:
+    if accuracy["share"] is None:
+        return "not measured"
+    return f"{accuracy['share']:.1%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
