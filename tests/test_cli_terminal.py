@@ -114,6 +114,17 @@ def test_a_full_disk_is_said_in_words(error: Exception, tmp_path: Path) -> None:
     assert caught.value.next_step == f"free some space, then go on with: taskdef run {tmp_path}"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_appending_to_a_disk_that_is_full_keeps_what_is_there(tmp_path: Path) -> None:
+    kept = tmp_path / "samples.jsonl"
+    kept.write_text("{}\n")
+    (tmp_path / "drops.jsonl").symlink_to("/dev/full")
+    full = tmp_path / "drops.jsonl"
+    with pytest.raises(RunError, match="the disk is full"), going_on_with(tmp_path), full.open("a") as file:
+        file.write("{}\n")
+    assert kept.read_text() == "{}\n"
+
+
 def test_a_run_that_cannot_be_written_is_a_clean_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="Permission denied"), going_on_with(tmp_path / "run"):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "run" / "1-retrieve"))

@@ -14,7 +14,7 @@ from taskdef.errors import DefinitionError, TaskdefError
 from taskdef.terminal import duration, going_on_with, print_error, progress_on_stderr, tolerate_any_encoding
 
 if TYPE_CHECKING:
-    from taskdef.records import TaskDefinition
+    from taskdef.definition.load import LoadedDefinition
 
 StageName = Literal["retrieve", "synthesize", "adapt", "select", "train", "evaluate"]
 """The values of records.Stage, written out: importing records costs half of what ``--help`` may take."""
@@ -56,11 +56,11 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path("task.yaml"),
 ) -> None:
     """Write a commented task.yaml to fill in."""
-    from taskdef.definition.template import TEMPLATE
+    from taskdef.definition.init import template
 
     try:
         with file.open("x", encoding="utf-8") as output:
-            output.write(TEMPLATE)
+            output.write(template())
     except FileExistsError:
         raise DefinitionError(
             f"{file}: exists already, and init never overwrites", next_step=f"taskdef check {file}"
@@ -78,9 +78,9 @@ def check(
     test: TestOption = None,
 ) -> None:
     """Lint a task definition before anything is spent."""
-    from taskdef.definition.packs import resolve_task
+    from taskdef.definition.packs import resolve_loaded
 
-    if errors := _print_findings(resolve_task(task, test)):
+    if errors := _print_findings(resolve_loaded(task, test)):
         raise DefinitionError(f"{task}: {errors}", next_step=f"mend it, then: taskdef check {task}")
     print(f"{task}: in order")
 
@@ -88,10 +88,10 @@ def check(
 @app.command(rich_help_panel=_START)
 def packs() -> None:
     """List the known tasks."""
-    from taskdef.definition.packs import load_pack, pack_names
+    from taskdef.definition.packs import pack_table
+    from taskdef.show import print_table
 
-    for name in pack_names():
-        print(f"{name:<10} {load_pack(name).description.strip().splitlines()[0]}")
+    print_table(("pack", "test set", "task"), [(row.name, row.test_set, row.summary) for row in pack_table()])
 
 
 @app.command(rich_help_panel=_START)
@@ -151,7 +151,7 @@ def run(
         print(plan.render_plan(request))
         return
     with going_on_with(request.path), progress_on_stderr() as progress:
-        if request.is_new and (errors := _print_findings(request.definition)):
+        if request.is_new and (errors := _print_findings(request.loaded)):
             raise DefinitionError(
                 f"{task}: {errors}; nothing was spent", next_step=f"mend it, then: taskdef check {task}"
             )
@@ -240,12 +240,12 @@ def _run_stage(path: Path, name: StageName) -> None:
     print(f"{name}: done in {duration(manifest.seconds)}; {counts_text(manifest)}")
 
 
-def _print_findings(definition: TaskDefinition) -> str:
+def _print_findings(loaded: LoadedDefinition) -> str:
     """Print what the linter finds, on stderr. Gives ``"2 errors"`` where something must be mended, else nothing."""
-    from taskdef.definition.check import check_definition
+    from taskdef.definition.check import Severity, check_definition
 
-    findings = check_definition(definition)
+    findings = check_definition(loaded)
     for finding in findings:
         print(finding, file=sys.stderr)
-    count = sum(finding.is_error for finding in findings)
+    count = sum(finding.severity is Severity.ERROR for finding in findings)
     return f"{count} error{'s' if count > 1 else ''}" if count else ""

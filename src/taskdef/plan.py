@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from taskdef.config import RunConfig, build_config, flatten
-from taskdef.definition.packs import resolve_task
+from taskdef.definition.load import LoadedDefinition
+from taskdef.definition.packs import resolve_loaded
 from taskdef.errors import ConfigError, RunError
-from taskdef.records import PassageSource, Stage, TaskDefinition, TestSource
+from taskdef.records import PassageSource, Stage, TaskDefinition
 from taskdef.store import RUN_FILE, STAGES, RunDirectory
 
 
@@ -23,12 +24,17 @@ from taskdef.store import RUN_FILE, STAGES, RunDirectory
 class RunRequest:
     """What the command line asks for, resolved."""
 
-    definition: TaskDefinition
+    loaded: LoadedDefinition
+    """The definition, with file and line of its parts where it was read from a file."""
     config: RunConfig
     path: Path
     """The run's directory; it need not exist yet."""
     fresh: Stage | None = None
     until: Stage | None = None
+
+    @property
+    def definition(self) -> TaskDefinition:
+        return self.loaded.definition
 
     @property
     def is_new(self) -> bool:
@@ -56,25 +62,24 @@ def resolve_request(
     files = [config_file] if config_file is not None else []
     if (Path(task) / RUN_FILE).is_file():
         run = open_run(Path(task))
-        if name is not None or profile not in (None, run.config.profile):
-            given = f"--name {name}" if name is not None else f"--profile {profile}"
-            raise ConfigError(f"{given}: {task} is a run already", next_step=f"taskdef run TASK {given} starts another")
-        definition, path = run.definition, run.path
-        if test is not None:
-            source = definition.test or TestSource()
-            definition = definition.model_copy(update={"test": source.model_copy(update={"path": test.resolve()})})
+        own = {"name": name, "profile": profile, "test": test, "passages": passages or None}
+        if given := [f"--{option}" for option, value in own.items() if value is not None]:
+            raise ConfigError(
+                f"{task}: is a run, which has its own; given: {', '.join(given)}",
+                next_step=f"taskdef run {task} goes on as it was begun; a new run starts from a TASK",
+            )
+        loaded, path = LoadedDefinition(run.definition), run.path
         config = build_config(files=files, overrides=dict(overrides), base=run.config)
     else:
-        inside = Path(task) / "task.yaml"
-        definition = resolve_task(str(inside) if inside.is_file() else task, test)
-        path = runs_dir / _checked_name(name or definition.name)
+        loaded = resolve_loaded(task, test)
+        path = runs_dir / _checked_name(name or loaded.definition.name)
         config = build_config(profile=profile, files=files, overrides=dict(overrides))
-    if passages:
-        sources = tuple(PassageSource(path=library.resolve()) for library in passages)
-        definition = definition.model_copy(update={"passages": sources})
-    request = RunRequest(definition, config, path, fresh, until)
+        if passages:
+            sources = tuple(PassageSource(path=library.expanduser().resolve()) for library in passages)
+            loaded = replace(loaded, definition=loaded.definition.model_copy(update={"passages": sources}))
+    request = RunRequest(loaded, config, path, fresh, until)
     if fresh is None and not request.is_new:
-        open_run(path).refuse_changes(definition, config)
+        open_run(path).refuse_changes(request.definition, config)
     return request
 
 
@@ -146,7 +151,7 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
     steps = config.train.max_steps or by_epochs
     rows = _test_rows(definition, config)
     return Estimate(
-        keyword_calls=1,
+        keyword_calls=1 if definition.passages else 0,  # without libraries there is nothing to search
         pattern_calls=1 if definition.demos and config.synthesize.pattern else 0,
         drafts=samples,
         most_drafts=math.ceil(samples * config.synthesize.max_draft_factor),
@@ -214,13 +219,15 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
         ]
     else:
         adapting = ["switched off: adapt.enabled is false"]
+    if definition.passages:
+        libraries = f"{len(definition.passages)} librar{'y' if len(definition.passages) == 1 else 'ies'}"
+        retrieving = [f"{libraries}, the best {config.retrieve.passages:,} passages", "1 instructor call for keywords"]
+    else:
+        retrieving = ["no libraries: samples are written from the definition alone"]
     rows = "rows not counted yet" if sizes.test_rows is None else f"{sizes.test_rows:,} rows"
     train = config.train
     return {
-        Stage.RETRIEVE: [
-            f"{len(definition.passages)} libraries, the best {config.retrieve.passages:,} passages",
-            f"{sizes.keyword_calls} instructor call for keywords",
-        ],
+        Stage.RETRIEVE: retrieving,
         Stage.SYNTHESIZE: [
             f"{sizes.drafts:,} samples wanted, at most {sizes.most_drafts:,} drafts{votes}",
             f"{sizes.pattern_calls} instructor call for the demos' pattern"
@@ -259,4 +266,6 @@ def _checked_name(name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else '""' if value == "" else str(value)
+    if value is None or value == "":
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from taskdef.records import Manifest, Stage
 from taskdef.store import RunDirectory, StageDirectory
 from taskdef.terminal import duration
 
-_PIPED_WIDTH = 200
-"""Columns where stdout is no terminal: room for every count on one line, so that grep and head see whole rows."""
+_PIPED_WIDTH = 1000
+"""Columns where stdout is no terminal: room for every cell on one line, so that grep and head see whole rows."""
 
 
 def print_run(run: RunDirectory) -> None:
     """Print the table of stages, what was spent, and the next command. Raises RunError for a damaged manifest."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    print(f"{run.path}: {run.definition.name}, {run.config.base_model}, {run.config.instructor}")
+    print_table(
+        ("", "stage", "state", "finished (UTC)", "took", "counts"),
+        [
+            (str(number), directory.stage.value, *_stage_cells(directory))
+            for number, directory in enumerate(run.stages(), start=1)
+        ],
+    )
+    print(f"spent: {spending_text(run)}", *_whereabouts(run), sep="\n")
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print columns on stdout; on a terminal the last one wraps, in a pipe every row is one line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "stage", "state", "finished (UTC)", "took", "counts"):
-        table.add_column(heading, no_wrap=heading != "counts")
-    for number, directory in enumerate(run.stages(), start=1):
-        table.add_row(str(number), directory.stage.value, *_stage_cells(directory))
-    console.print(f"{run.path}: {run.definition.name}, {run.config.base_model}, {run.config.instructor}", markup=False)
-    console.print(table)
-    for line in [f"spent: {spending_text(run)}", *_whereabouts(run)]:
-        console.print(line, markup=False, soft_wrap=True)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != headings[-1], overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
 def closing_lines(run: RunDirectory) -> list[str]:
@@ -61,11 +72,12 @@ def spending_text(run: RunDirectory) -> str:
         return "no instructor call recorded"
     from taskdef.instruct.ledger import Ledger
 
-    with Ledger(run.ledger_path) as ledger:
-        spending = ledger.totals()
+    with contextlib.closing(Ledger(run.ledger_path)) as ledger:
+        totals = ledger.totals()
+    failed = f", {totals.failed_tries:,} failed tries" if totals.failed_tries else ""
     return (
-        f"{spending.calls:,} instructor calls, {spending.prompt_tokens:,} tokens read, "
-        f"{spending.completion_tokens:,} written"
+        f"{totals.calls:,} instructor calls{failed}, {totals.prompt_tokens:,} tokens read, "
+        f"{totals.completion_tokens:,} written"
     )
 
 
