@@ -67,7 +67,7 @@ def _choice(choices: tuple[str, ...], text: str) -> AnswerFound | None:
     mentions = _mentions(choices, tail)
     if not mentions:
         return None
-    announced = [mention for mention in mentions if _ANNOUNCED.search(tail[max(0, mention[0] - 40) : mention[0]])]
+    announced = [mention for mention in mentions if _is_announced(tail, mention[0])]
     _, end, choice = (announced or mentions)[-1]
     return AnswerFound(choice, len(text) if end >= len(tail) else 0)
 
@@ -83,8 +83,12 @@ def _labels(choices: tuple[str, ...], text: str) -> AnswerFound | None:
     return AnswerFound(", ".join(dict.fromkeys(named)), len(text) if mentions[-1][1] >= len(tail) else 0)
 
 
-_ANNOUNCED = re.compile(r"(?i:answer|choice|option)(?:\s+is)?\s*[:=]?\s*[(\[*\"'$]*\Z")
-"""Directly before a choice: "the answer is (", "Answer: ", "option "."""
+_ANNOUNCEMENT = re.compile(r"(?i:answer|choice|option)\s*(?:is|to be|[:=])\s*[:(\[*\"'$\s]*\Z")
+"""Directly before a choice: "the answer is (", "Correct option: "."""
+
+
+def _is_announced(text: str, position: int) -> bool:
+    return _ANNOUNCEMENT.search(text[max(0, position - 40) : position]) is not None
 
 
 def _mentions(choices: tuple[str, ...], text: str) -> list[tuple[int, int, str]]:
@@ -103,7 +107,8 @@ def _mentions(choices: tuple[str, ...], text: str) -> list[tuple[int, int, str]]
         choice = by_fold.get(word.casefold())
         if choice is None or (len(choice) == 1 and word != choice):
             continue
-        if word in {"A", "I"} and re.match(r"\s+[a-z]|'", text[match.end() : match.end() + 3]):
+        is_word = word in {"A", "I"} and re.match(r"\s+[a-z]|'", text[match.end() : match.end() + 3])
+        if is_word and not _is_announced(text, match.start()):
             continue
         mentions.append((match.start(), match.end(), choice))
     return mentions

@@ -70,6 +70,6 @@ def _through_pattern(pattern: str, answer: str) -> list[str]:
 def _literal(piece: str) -> str:
     """A text that a simple piece of a pattern matches: blanks for ``\\s``, escapes undone, anchors left out."""
     piece = re.sub(r"\(\?[a-zA-Z]+\)", "", piece)
-    piece = re.sub(r"(?:\\s|\.)[*?]\??", "", piece).replace(r"\s+", " ").replace(r"\s", " ")
+    piece = re.sub(r"(?:\\.|.)[*?]\??", "", piece).replace(r"\s+", " ").replace(r"\s", " ")
     piece = re.sub(r"\\[bBAZ]|(?<!\\)[\^$]", "", piece)
-    return re.sub(r"\\(.)", r"\1", re.sub(r"\\?.\?", "", piece))
+    return re.sub(r"\\(.)", r"\1", piece)
