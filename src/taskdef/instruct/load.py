@@ -6,6 +6,7 @@ from pathlib import Path
 
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
+from taskdef.instruct.chat import ChatModel
 from taskdef.instruct.protocol import Instructor
 
 FORMS = "openai:MODEL[@BASE_URL], procedural:GENERATOR or scripted:FILE"
@@ -25,4 +26,17 @@ def load_instructor(text: str, *, ledger_path: Path | None, config: InstructorCo
         from taskdef.instruct.procedural import ProceduralInstructor
 
         return ProceduralInstructor(rest, seed=seed)
-    raise InstructorError(f"instructor: {text!r}", next_step=f"give --instructor {FORMS}")
+    from taskdef.instruct.ledger import Ledger
+    from taskdef.instruct.prompted import PromptedInstructor
+
+    chat: ChatModel
+    if kind == "scripted":
+        from taskdef.instruct.scripted import ScriptedChat
+
+        chat = ScriptedChat(Path(rest))
+    else:
+        from taskdef.instruct.openai_compatible import OpenAIChat, parse_endpoint
+
+        model, base_url = parse_endpoint(rest)
+        chat = OpenAIChat(model, base_url, config=config)
+    return PromptedInstructor(text.strip(), chat, Ledger(ledger_path), max_tokens=config.max_tokens)

@@ -1,0 +1,176 @@
+"""The instructor that is asked in words: prompts in, drafts out, over any chat model and its ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from taskdef.errors import InstructorError
+from taskdef.instruct.chat import ChatFailed, ChatModel, ChatRequest
+from taskdef.instruct.domains import domain_of
+from taskdef.instruct.ledger import Ledger
+from taskdef.instruct.parse import read_draft, read_keywords
+from taskdef.instruct.protocol import Draft, DraftFailed, Spending
+from taskdef.instruct.recorded import RecordedChat
+from taskdef.instruct.words import content_words
+from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
+
+DRAFT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}, "output": {"type": "string"}},
+    "required": ["input", "output"],
+    "additionalProperties": False,
+}
+KEYWORDS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"keywords": {"type": "array", "items": {"type": "string"}}},
+    "required": ["keywords"],
+    "additionalProperties": False,
+}
+_KEYWORDS_TEMPERATURE = 0.0
+_PATTERN_TEMPERATURE = 0.0
+_DETAIL = 400
+
+
+class PromptedInstructor:
+    """Renders ``prompts/*.jinja``, asks, and reads the responses (paper section 3 and its appendix of prompts)."""
+
+    labels_by_construction = False
+
+    def __init__(self, name: str, chat: ChatModel, ledger: Ledger, *, max_tokens: int) -> None:
+        self.name = name
+        self._chat = RecordedChat(chat, ledger)
+        self._max_tokens = max_tokens
+
+    async def keywords(self, definition: TaskDefinition) -> list[str]:
+        """The domain, then its synonyms and sub-topics, in one call.
+
+        A response that holds no list leaves the content words of the description, which are what the instructor was
+        to improve on. Raises InstructorError where no response can be had.
+        """
+        text = await self._ask_once(
+            ChatRequest(
+                purpose="keywords",
+                prompt=_render("keywords", definition=definition),
+                temperature=_KEYWORDS_TEMPERATURE,
+                max_tokens=self._max_tokens,
+                schema=KEYWORDS_SCHEMA,
+            )
+        )
+        return read_keywords(text) or content_words(definition.description)
+
+    async def pattern(self, definition: TaskDefinition) -> str:
+        """The demos' general form. Raises InstructorError where no response can be had."""
+        prompt = _render("pattern", definition=definition)
+        return (await self._ask_once(ChatRequest("pattern", prompt, _PATTERN_TEMPERATURE, self._max_tokens))).strip()
+
+    async def generate(
+        self,
+        definition: TaskDefinition,
+        *,
+        passage: Passage | None,
+        pattern: str,
+        demos: tuple[Demo, ...],
+        index: int,
+        temperature: float,
+    ) -> Draft:
+        """One sample from a passage. Raises DraftFailed where there is no response, or none that holds a sample."""
+        prompt = _render(
+            "generate",
+            definition=definition,
+            passage=passage,
+            mark=_mark(passage.text) if passage else "",
+            pattern=pattern,
+            demos=demos,
+            domain=domain_of(definition, passage, index),
+        )
+        return await self._draft(ChatRequest("generate", prompt, temperature, self._max_tokens, DRAFT_SCHEMA, index))
+
+    async def answer(
+        self, definition: TaskDefinition, sample_input: str, *, count: int, temperature: float
+    ) -> list[str]:
+        """``count`` independent outputs, each by a call of its own; those that failed for good are left out."""
+        prompt = _render("answer", definition=definition, sample_input=sample_input)
+        requests = [ChatRequest("answer", prompt, temperature, self._max_tokens, index=index) for index in range(count)]
+        answers = await asyncio.gather(*(self._answer(request) for request in requests))
+        return [answer for answer in answers if answer is not None]
+
+    async def rewrite(
+        self,
+        definition: TaskDefinition,
+        sample: Sample,
+        direction: Literal[Origin.HARDER, Origin.EASIER],
+        *,
+        pattern: str,
+        temperature: float,
+    ) -> Draft:
+        """A harder or an easier version. Raises DraftFailed as ``generate`` does."""
+        prompt = _render(
+            "rewrite",
+            definition=definition,
+            sample=sample,
+            mark=_mark(sample.input),
+            harder=direction is Origin.HARDER,
+            pattern=pattern,
+        )
+        return await self._draft(ChatRequest(direction.value, prompt, temperature, self._max_tokens, DRAFT_SCHEMA))
+
+    def spending(self) -> Spending:
+        """Calls and tokens of the whole run, earlier processes included."""
+        return self._chat.spending()
+
+    async def close(self) -> None:
+        """Close connections and ledger."""
+        await self._chat.close()
+
+    async def _draft(self, request: ChatRequest) -> Draft:
+        try:
+            response = await self._chat.complete(request)
+        except ChatFailed as failure:
+            raise DraftFailed(DropReason.INSTRUCTOR_FAILED, str(failure)) from None
+        pair = read_draft(response.text)
+        if pair is None:
+            cut = " (cut at the token limit)" if response.finish_reason == "length" else ""
+            raise DraftFailed(DropReason.UNPARSEABLE, f"{response.text[:_DETAIL]}{cut}")
+        return Draft(input=pair[0], solution=pair[1])
+
+    async def _answer(self, request: ChatRequest) -> str | None:
+        try:
+            return (await self._chat.complete(request)).text
+        except ChatFailed:
+            return None  # one vote less, as the protocol says; the try is counted in spending()
+
+    async def _ask_once(self, request: ChatRequest) -> str:
+        try:
+            return (await self._chat.complete(request)).text
+        except ChatFailed as failure:
+            raise InstructorError(
+                f"{self.name}: no response to the request for {request.purpose}: {failure}",
+                next_step="repeat the same command, or name another instructor",
+            ) from None
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    # No autoescape: the result is a prompt, and no user text is ever compiled as a template.
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "prompts"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+
+
+def _render(name: str, **values: Any) -> str:
+    return _environment().get_template(f"{name}.jinja").render(**values).strip()
+
+
+def _mark(text: str) -> str:
+    """A mark that the text cannot contain, because it follows from the text: its end cannot be forged inside."""
+    return f"material-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"

@@ -1,0 +1,240 @@
+"""The OpenAI-compatible client against a real server on loopback: tries, waits, faults and the last message."""
+
+import asyncio
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from chat_server import Reply, chat_server, completion, fault
+
+from taskdef.config import InstructorConfig
+from taskdef.errors import InstructorError
+from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse
+from taskdef.instruct.openai_compatible import KEY_VARIABLE, OpenAIChat, parse_endpoint
+
+SCHEMA = {"type": "object", "properties": {"input": {"type": "string"}}}
+
+
+def request(index: int = 0, schema: dict[str, Any] | None = None) -> ChatRequest:
+    return ChatRequest("generate", "Write.", temperature=0.7, max_tokens=64, schema=schema, index=index)
+
+
+def client(url: str, **settings: Any) -> OpenAIChat:
+    config = InstructorConfig(**{"max_retries": 3, "timeout_seconds": 5, **settings})
+    return OpenAIChat("m", url, config=config, backoff_seconds=0.001)
+
+
+def ask(chat: OpenAIChat, *requests: ChatRequest) -> list[ChatResponse | BaseException]:
+    async def all_of_them() -> list[ChatResponse | BaseException]:
+        try:
+            return await asyncio.gather(*map(chat.complete, requests), return_exceptions=True)
+        finally:
+            await chat.close()
+
+    return asyncio.run(all_of_them())
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+
+
+def test_a_response_comes_back_with_its_counts() -> None:
+    with chat_server(lambda body, number: completion("four")) as server:
+        (response,) = ask(client(server.url), request())
+    assert isinstance(response, ChatResponse)
+    assert (response.text, response.finish_reason, response.prompt_tokens, response.completion_tokens) == (
+        "four",
+        "stop",
+        7,
+        3,
+    )
+    (sent,) = server.requests
+    assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("m", 64, 0.7)
+    assert sent["messages"] == [{"role": "user", "content": "Write."}]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        fault(429),
+        fault(500),
+        fault(503),
+        Reply(b'{"choices": [{"mess'),
+        Reply(b"<html>busy</html>", headers={"Content-Type": "text/html"}),
+        Reply({"object": "error"}),
+    ],
+    ids=["429", "500", "503", "half a body", "html", "no completion"],
+)
+def test_a_passing_fault_is_tried_again(bad: Reply) -> None:
+    with chat_server(lambda body, number: bad if number < 2 else completion("ok")) as server:
+        chat = client(server.url)
+        (response,) = ask(chat, request())
+    assert isinstance(response, ChatResponse)
+    assert (response.text, response.tries, chat.failed_tries, len(server.requests)) == ("ok", 3, 2, 3)
+
+
+def test_retry_after_is_waited_for() -> None:
+    late = fault(429, headers={"Retry-After": "0.2"})
+    with chat_server(lambda body, number: late if number == 0 else completion("ok")) as server:
+        chat = client(server.url)
+        began = asyncio.new_event_loop().time()
+        ask(chat, request())
+        assert asyncio.new_event_loop().time() - began >= 0.2
+
+
+def test_a_hang_is_a_time_out_and_tried_again() -> None:
+    slow = Reply({}, delay=0.4)
+    with chat_server(lambda body, number: slow if number == 0 else completion("ok")) as server:
+        (response,) = ask(client(server.url, timeout_seconds=0.1), request())
+    assert isinstance(response, ChatResponse)
+    assert response.tries == 2
+
+
+def test_a_fault_that_stays_fails_its_own_request_only() -> None:
+    with chat_server(lambda body, number: fault(500, "broken") if body["temperature"] else completion("ok")) as server:
+        other = ChatRequest("answer", "Answer.", temperature=0, max_tokens=64)
+        failed, answered = ask(client(server.url, max_retries=1), request(), other)
+    assert isinstance(failed, ChatFailed)
+    assert "2 tries; last: broken" in str(failed)
+    assert isinstance(answered, ChatResponse)
+
+
+def test_an_endpoint_that_only_fails_stops_the_run() -> None:
+    with chat_server(lambda body, number: fault(503, "down for repair")) as server:
+        outcomes = ask(client(server.url, max_retries=0), *(request(index) for index in range(8)))
+    assert [type(o) for o in outcomes].count(ChatFailed) == 7
+    (stop,) = [o for o in outcomes if isinstance(o, InstructorError)]
+    assert "8 requests in a row failed" in str(stop)
+    assert "down for repair" in str(stop)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (completion(None, refusal="I would rather not"), "refused: I would rather not"),
+        (completion("  "), "the response is empty"),
+        (Reply({**completion("x").body, "choices": []}), "no choice"),
+    ],
+)
+def test_a_refusal_or_an_empty_response_fails_the_draft_without_another_try(reply: Reply, message: str) -> None:
+    with chat_server(lambda body, number: reply) as server:
+        (failed,) = ask(client(server.url), request())
+    assert isinstance(failed, ChatFailed)
+    assert message in str(failed)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (fault(401, "bad key"), "access refused (401): bad key\n  next: check the key in OPENAI_API_KEY"),
+        (fault(404, "no model m"), "no such model or no chat completions at this address (404): no model m"),
+        (fault(400, "temperature must be 1"), "refuses the request (400): temperature must be 1"),
+        (fault(429, "quota is used up", code="insufficient_quota"), "quota is used up\n  next: add credit"),
+    ],
+)
+def test_a_fault_that_no_request_would_change_stops_the_run(reply: Reply, message: str) -> None:
+    with chat_server(lambda body, number: reply) as server:
+        (stop,) = ask(client(server.url), request())
+    assert isinstance(stop, InstructorError)
+    assert message in str(stop)
+    assert len(server.requests) == 1
+
+
+def test_an_unreachable_endpoint_stops_the_run_and_says_how_to_go_on() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (stop,) = ask(client(f"http://127.0.0.1:{port}/v1", max_retries=1), request())
+    assert isinstance(stop, InstructorError)
+    assert f"127.0.0.1:{port}/v1: cannot be reached after 2 tries" in str(stop)
+    assert "next: repeat the same command when it is back" in str(stop)
+
+
+def test_a_prompt_longer_than_the_context_fails_alone() -> None:
+    with chat_server(lambda body, number: fault(400, "maximum context length is 4096 tokens")) as server:
+        (failed,) = ask(client(server.url), request(schema=SCHEMA))
+    assert isinstance(failed, ChatFailed)
+
+
+def test_a_refused_schema_is_learned_once_also_by_requests_in_flight() -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return fault(400, "response_format is not supported") if "response_format" in body else completion("ok")
+
+    with chat_server(answer) as server:
+        chat = client(server.url)
+
+        async def twice() -> list[ChatResponse]:
+            first = await asyncio.gather(*(chat.complete(request(i, SCHEMA)) for i in range(4)))
+            return [*first, await chat.complete(request(9, SCHEMA))]
+
+        assert [r.text for r in asyncio.run(twice())] == ["ok"] * 5
+    with_schema = [body for body in server.requests if "response_format" in body]
+    assert 1 <= len(with_schema) <= 4
+    assert "response_format" not in server.requests[-1]
+    assert chat.failed_tries == 0
+
+
+def test_the_other_name_of_the_token_limit_is_learned() -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return fault(400, "use 'max_completion_tokens' instead") if "max_tokens" in body else completion("ok")
+
+    with chat_server(answer) as server:
+        (response,) = ask(client(server.url), request())
+    assert isinstance(response, ChatResponse)
+    assert server.requests[-1]["max_completion_tokens"] == 64
+
+
+def test_no_more_requests_at_once_than_allowed() -> None:
+    slow = completion("ok")
+    slow.delay = 0.03
+    with chat_server(lambda body, number: slow) as server:
+        ask(client(server.url, concurrency=3), *(request(index) for index in range(9)))
+    assert server.most_at_once == 3
+
+
+def test_one_instructor_outlives_an_event_loop() -> None:
+    with chat_server(lambda body, number: completion("ok")) as server:
+        chat = client(server.url)
+        for _ in range(2):
+            assert asyncio.run(chat.complete(request())).text == "ok"
+
+
+def test_half_a_surrogate_pair_does_not_reach_the_files() -> None:
+    with chat_server(lambda body, number: completion("a\ud800b")) as server:
+        (response,) = ask(client(server.url), request())
+    assert isinstance(response, ChatResponse)
+    assert response.text == "a?b"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (None, "OPENAI_API_KEY is not set\n  next: export OPENAI_API_KEY="),
+        ("https://models.example/v1", "no key for models.example"),
+        ("http://user:word@localhost/v1", "would be recorded"),
+        ("http://", "not an address"),
+    ],
+)
+def test_a_missing_key_or_a_wrong_address_is_said_before_anything_is_sent(address: str | None, message: str) -> None:
+    with pytest.raises(InstructorError) as stop:
+        OpenAIChat("m", address, config=InstructorConfig())
+    assert message in str(stop.value)
+    assert "word" not in str(stop.value).replace("password", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gpt-x", ("gpt-x", None)),
+        ("a/b@http://localhost:1/v1", ("a/b", "http://localhost:1/v1")),
+        ("team@m@https://h/v1", ("team@m", "https://h/v1")),
+    ],
+)
+def test_model_and_address_are_told_apart(text: str, expected: tuple[str, str | None]) -> None:
+    assert parse_endpoint(text) == expected

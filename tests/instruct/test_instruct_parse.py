@@ -1,0 +1,67 @@
+"""Samples and keywords out of what models really write."""
+
+import time
+
+import pytest
+
+from taskdef.instruct.parse import read_draft, read_keywords
+
+PLAIN = '{"input": "1 + 1?", "output": "#### 2"}'
+PAIR = ("1 + 1?", "#### 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (PLAIN, PAIR),
+        (f"Here you are:\n```json\n{PLAIN}\n```\nGood luck!", PAIR),
+        (f"```\n{PLAIN}\n```", PAIR),
+        (f"Sure, {{as you like}}: {PLAIN} and that is all.", PAIR),
+        (f"<think>maybe {{'input': 'no'}}</think>{PLAIN}", PAIR),
+        ('{"Input": "1 + 1?", "OUTPUT": "#### 2"}', PAIR),
+        ('{"question": "1 + 1?", "solution": "#### 2"}', PAIR),
+        ('{"sample": {"input": "1 + 1?", "output": "#### 2"}}', PAIR),
+        ("{'input': '1 + 1?', 'output': '#### 2'}", PAIR),
+        ('{"input": "1 + 1?", "output": "#### 2",}', PAIR),
+        ('{"input": "1 + 1?", "output": "#### 2"', PAIR),
+        ('{"input": "1 + 1?",\n "output": "so\n#### 2"}', ("1 + 1?", "so\n#### 2")),
+        ('{"input": "1 + 1?", "output": 2}', ("1 + 1?", "2")),
+        ('{"input": "1 + 1?", "output": ["two", "#### 2"]}', ("1 + 1?", "two\n#### 2")),
+        ('{"input": "...", "output": "..."}\n' + PLAIN, PAIR),
+        (PLAIN + "\n" + '{"input": "2 + 2?", "output": "#### 4"}', PAIR),
+        (r'{"input": "\frac{1}{2} \times 4", "output": "\boxed{2}"}', (r"\frac{1}{2} \times 4", r"\boxed{2}")),
+        (r'{"input": "\\frac{1}{2}", "output": "a\nb"}', (r"\frac{1}{2}", "a\nb")),
+        (r'{"input": "\(x\) \nu \right)", "output": "\underline{1}"}', (r"\(x\) \nu \right)", r"\underline{1}")),
+        (r'{"input": "caf\u00e9 \"q\"", "output": "a\tb"}', ('café "q"', "a\tb")),
+        ("", None),
+        ("I cannot do that.", None),
+        ('{"input": "1 + 1?"}', None),
+        ('{"input": "", "output": "x"}', None),
+        ('["input", "output"]', None),
+        ('{"input": null, "output": true}', None),
+    ],
+)
+def test_a_sample_is_found_or_it_is_none(text: str, expected: tuple[str, str] | None) -> None:
+    assert read_draft(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"keywords": ["sum", "difference", "sum"]}', ["sum", "difference"]),
+        ('Here: ["sum", "minus"]', ["sum", "minus"]),
+        ("Keywords:\n1. sum\n2. minus\n- *plus*", ["sum", "minus", "plus"]),
+        ("sum, minus; plus", ["sum", "minus", "plus"]),
+        ("", []),
+        ("I would be happy to name many words for you but", []),
+    ],
+)
+def test_keywords_are_read_from_lists_of_many_shapes(text: str, expected: list[str]) -> None:
+    assert read_keywords(text) == expected
+
+
+@pytest.mark.parametrize("text", ["{" * 500_000, '{"input": "' + "\\" * 500_000, "[" * 10**6, '{"a":' * 200_000])
+def test_a_hostile_text_is_read_in_bounded_time(text: str) -> None:
+    began = time.monotonic()
+    assert read_draft(text) is None
+    assert time.monotonic() - began < 1.0
