@@ -1,0 +1,76 @@
+"""How to run it again: the exact command, and the settings beside the paper's."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from taskdef.config import RunConfig, build_config, flatten
+from taskdef.records import TaskDefinition
+
+_OWN_OPTIONS = {"profile": "--profile", "base_model": "--base-model", "instructor": "--instructor", "seed": "--seed"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the run beside the paper's value."""
+
+    key: str
+    value: str
+    paper: str
+    changed: bool
+
+
+def repeat_command(definition: TaskDefinition, config: RunConfig) -> str:
+    """The shell command that gives this config again, saying only what differs from the profile's defaults.
+
+    The task's file is named after the definition; the report offers it for download under that name.
+    """
+    defaults = flatten(build_config(profile=config.profile))
+    words = ["taskdef", "run", definition_file(definition)]
+    for key, value in flatten(config).items():
+        if key in _OWN_OPTIONS:
+            words += [_OWN_OPTIONS[key], scalar(value)]
+        elif value != defaults[key]:
+            words += ["--set", f"{key}={scalar(value)}"]
+    return shlex.join(words)
+
+
+def definition_file(definition: TaskDefinition) -> str:
+    """The name under which the report offers the task definition."""
+    return f"{definition.name}.yaml"
+
+
+def definition_yaml(definition: TaskDefinition) -> str:
+    """The definition as a task.yaml."""
+    content = definition.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def settings(config: RunConfig) -> list[Setting]:
+    """Every setting with the paper's value (the default of the profile ``paper``); changed ones are marked.
+
+    What only this run can know (the models, the seed) has no paper value and is never marked.
+    """
+    paper = flatten(build_config(profile="paper"))
+    return [
+        Setting(
+            key=key,
+            value=scalar(value),
+            paper="" if key in _OWN_OPTIONS else scalar(paper[key]),
+            changed=key not in _OWN_OPTIONS and value != paper[key],
+        )
+        for key, value in flatten(config).items()
+    ]
+
+
+def scalar(value: Any) -> str:
+    """A setting's value as the command line reads it back."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
