@@ -241,7 +241,6 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
         ],
         Stage.TRAIN: [
             f"{sizes.steps:,} steps x {train.batch} prompts x {train.completions} completions = {sizes.rollouts:,}",
-            f"warm-up {train.warm_up.mode}, at most {train.warm_up.max_steps} steps before them",
         ],
         Stage.EVALUATE: [f"{rows}, one greedy attempt each by base, warm-up and tuned model"],
     }
