@@ -1,4 +1,4 @@
-"""Which samples, drops and held-out rows the page carries to be looked at: a selection, cut to a size that opens fast."""
+"""Which samples, drops and held-out rows the page carries to be looked at: a selection that opens fast."""
 
 from __future__ import annotations
 

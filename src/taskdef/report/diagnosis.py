@@ -105,8 +105,8 @@ def _of_training(artifacts: Artifacts) -> list[Diagnosis]:
         found.append(
             Diagnosis(
                 "problem",
-                f"Entropy fell from {number(early_entropy)} to {number(late_entropy)}: the model writes nearly the same "
-                "completion every time and explores no more.",
+                f"Entropy fell from {number(early_entropy)} to {number(late_entropy)}: the model writes nearly the "
+                "same completion every time and explores no more.",
                 "Raise train.temperature or train.kl_coefficient, or lower train.learning_rate or the steps.",
             )
         )

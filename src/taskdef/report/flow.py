@@ -13,7 +13,7 @@ from taskdef.report.text import number
 WIDTH, HEIGHT = 1000, 330
 _TOP, _ROOM = 58, 200
 _NODE = 14
-_COLUMNS = (20, 330, 640, 950)
+_COLUMNS = (0, 330, 660, 986)
 """Left edges of the four columns: drafts, initial samples, all samples, training set."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ def held_out_length_panels(artifacts: Artifacts) -> list[Panel]:
     lengths = {name: [attempt.token_count for attempt in given] for name, given in artifacts.held_out.items()}
     longest = max((max(values, default=0) for values in lengths.values()), default=0)
     edges = _length_edges(longest)
-    labels = [f"{low} to {high - 1} tokens" for low, high in zip(edges, edges[1:], strict=False)]
+    labels = [f"{low} to {high - 1} tokens" for low, high in itertools.pairwise(edges)]
     middle = len(labels) // 2
     ticks = ((0, str(edges[0])), (middle, str(edges[middle])), (len(labels) - 1, str(edges[-2])))
     counts = {name: binned(values, edges) for name, values in lengths.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,7 @@ def _drop_counts(drops: list[Drop]) -> dict[Stage, dict[str, int]]:
     for drop in drops:
         of_stage = counts.setdefault(drop.stage, {})
         of_stage[drop.reason.value] = of_stage.get(drop.reason.value, 0) + 1
-    return {
-        stage: dict(sorted(of_stage.items(), key=lambda pair: -pair[1])) for stage, of_stage in sorted(counts.items())
-    }
+    return {stage: dict(sorted(counts[stage].items(), key=lambda pair: -pair[1])) for stage in Stage if stage in counts}
 
 
 def _spent(run: RunDirectory) -> dict[str, int]:
@@ -125,7 +124,7 @@ def _spent(run: RunDirectory) -> dict[str, int]:
         return {}
     from taskdef.instruct.ledger import Ledger
 
-    with Ledger(run.ledger_path) as ledger:
+    with closing(Ledger(run.ledger_path)) as ledger:
         totals = ledger.totals()
     return {
         "calls": totals.calls,

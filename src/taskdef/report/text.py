@@ -7,7 +7,7 @@ import math
 MODEL_NAMES = {"base": "Base model", "warm_up": "After warm-up", "tuned": "Tuned model"}
 """What the report calls the evaluated models."""
 
-_DASH = "–"
+_DASH = "\u2013"
 _CONTROL = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
 
 
@@ -27,7 +27,7 @@ def points(difference: float | None) -> str:
     """A difference in percentage points, always with its sign."""
     if difference is None:
         return _DASH
-    return f"{difference:+.1f}".replace("-", "−")
+    return f"{difference:+.1f}".replace("-", "\u2212")
 
 
 def number(value: float | None) -> str:
