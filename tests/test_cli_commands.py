@@ -182,8 +182,8 @@ def test_a_dry_run_prints_the_plan_and_creates_nothing(cli: Cli, task: Path, tmp
     assert sorted(os.listdir(tmp_path)) == before
     # 2 x 10 drafts and 10 rewrites, each 1 call and 4 votes, 1 for keywords, 1 for the pattern: 30 x 5 + 2 = 152.
     assert "at most 152 answers" in out
-    # 10 greedy + 20 x 16 scoring + 100 x 8 x 8 rollouts + 3 x 4 test rows = 6,742; at most 32 tokens each.
-    assert "at most 6,742 completions, 215,744 tokens" in out
+    # 2 x 10 greedy (before and after a warm-up), 20 x 16 scoring, 100 x 8 x 8 rollouts, 3 x 4 test rows; of 32 tokens.
+    assert "at most 6,752 completions, 216,064 tokens" in out
     assert "* train.learning_rate = 2e-06  (paper: 1e-06)" in out
     assert "  train.epochs = 5.0\n" in out
     for stage in Stage:

@@ -12,8 +12,8 @@ from taskdef.config import build_config
 from taskdef.errors import RunError
 from taskdef.instruct.chat import ChatRequest, ChatResponse
 from taskdef.instruct.ledger import Ledger
-from taskdef.plan import open_run
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Stage, TaskDefinition
+from taskdef.request import open_run
 from taskdef.show import closing_lines, counts_text, print_run, spending_text
 from taskdef.store import STAGES, RunDirectory
 

@@ -1,10 +1,13 @@
 """Progress in a pipe, and what becomes of Ctrl-C, a full disk and an odd encoding."""
 
+import asyncio
 import errno
 import io
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,28 @@ def test_ctrl_c_and_terminate_say_how_to_go_on(number: signal.Signals, tmp_path:
         signal.raise_signal(number)
     assert caught.value.next_step == f"go on with: taskdef run {tmp_path}"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_does_not_wait_for_the_next_await(tmp_path: Path) -> None:
+    async def sample_a_model() -> None:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("went on")
+
+    with pytest.raises(Stopped), going_on_with(tmp_path):
+        asyncio.run(sample_a_model())
+
+
+def test_a_second_ctrl_c_ends_a_clean_up_that_hangs(tmp_path: Path) -> None:
+    code = (
+        "import signal, pathlib\n"
+        "from taskdef.terminal import going_on_with\n"
+        "with going_on_with(pathlib.Path('runs/x')):\n"
+        "    try: signal.raise_signal(signal.SIGINT)\n"
+        "    finally: signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "stopped at once; go on with: taskdef run runs/x\n")
 
 
 @pytest.mark.parametrize(

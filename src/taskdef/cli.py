@@ -133,15 +133,15 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; spend and create nothing.")] = False,
 ) -> None:
     """Run the whole method, or go on with a run that was stopped."""
-    from taskdef import plan
     from taskdef.records import Stage
+    from taskdef.request import read_settings, resolve_request
 
     named = {"base_model": base_model, "instructor": instructor, "seed": seed}
     # Quoted: settings are read as YAML, which would take a model named 7 for a number.
-    overrides = plan.read_settings(settings or []) | {
+    overrides = read_settings(settings or []) | {
         key: json.dumps(value) for key, value in named.items() if value is not None
     }
-    request = plan.resolve_request(
+    request = resolve_request(
         task,
         runs_dir=runs_dir,
         name=name,
@@ -154,7 +154,9 @@ def run(
         until=Stage(until) if until else None,
     )
     if dry_run:
-        print(plan.render_plan(request))
+        from taskdef.plan import render_plan
+
+        print(render_plan(request))
         return
     with going_on_with(request.path), progress_on_stderr() as progress:
         if request.is_new and (errors := _print_findings(request.loaded)):
@@ -215,7 +217,7 @@ def evaluate(run: RunArgument) -> None:
 @app.command(rich_help_panel=_STAGES)
 def report(run: RunArgument) -> None:
     """One offline page of everything the run did and measured."""
-    from taskdef.plan import open_run
+    from taskdef.request import open_run
 
     opened = open_run(run)
     with going_on_with(run):
@@ -227,15 +229,15 @@ def report(run: RunArgument) -> None:
 @app.command(rich_help_panel=_LOOK)
 def show(run: RunArgument) -> None:
     """Where a run stands, what it has spent, what is next."""
-    from taskdef.plan import open_run
+    from taskdef.request import open_run
     from taskdef.show import print_run
 
     print_run(open_run(run))
 
 
 def _run_stage(path: Path, name: StageName) -> None:
-    from taskdef.plan import open_run
     from taskdef.records import Stage
+    from taskdef.request import open_run
     from taskdef.show import counts_text
 
     opened = open_run(path)

@@ -1,4 +1,4 @@
-"""What a run would do, worked out before anything is spent: the request resolved, its sizes, its calls.
+"""What a run would do, worked out before anything is spent: its sizes, its calls, its settings beside the paper's.
 
 Counts are upper bounds where chance decides (drops, early stops); they follow from the settings alone, so a plan
 needs neither the instructor nor the base model.
@@ -7,102 +7,13 @@ needs neither the instructor nor the base model.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from taskdef.config import RunConfig, build_config, flatten
-from taskdef.definition.load import LoadedDefinition
-from taskdef.definition.packs import resolve_loaded
-from taskdef.errors import ConfigError, RunError
-from taskdef.records import PassageSource, Stage, TaskDefinition
-from taskdef.store import RUN_FILE, STAGES, RunDirectory
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What the command line asks for, resolved."""
-
-    loaded: LoadedDefinition
-    """The definition, with file and line of its parts where it was read from a file."""
-    config: RunConfig
-    path: Path
-    """The run's directory; it need not exist yet."""
-    fresh: Stage | None = None
-    until: Stage | None = None
-
-    @property
-    def definition(self) -> TaskDefinition:
-        return self.loaded.definition
-
-    @property
-    def is_new(self) -> bool:
-        return not (self.path / RUN_FILE).exists()
-
-
-def resolve_request(
-    task: str,
-    *,
-    runs_dir: Path,
-    name: str | None,
-    profile: str | None,
-    config_file: Path | None,
-    overrides: Mapping[str, Any],
-    test: Path | None,
-    passages: Sequence[Path],
-    fresh: Stage | None,
-    until: Stage | None,
-) -> RunRequest:
-    """Find the definition, the settings and the directory of a run; nothing is created.
-
-    ``task`` is an existing run's directory (its own definition and settings then hold, with what is given here on
-    top), a folder with a task.yaml, a task.yaml, or a pack's name. Raises DefinitionError, ConfigError or RunError.
-    """
-    files = [config_file] if config_file is not None else []
-    if (Path(task) / RUN_FILE).is_file():
-        run = open_run(Path(task))
-        own = {"name": name, "profile": profile, "test": test, "passages": passages or None}
-        if given := [f"--{option}" for option, value in own.items() if value is not None]:
-            raise ConfigError(
-                f"{task}: is a run, which has its own; given: {', '.join(given)}",
-                next_step=f"taskdef run {task} goes on as it was begun; a new run starts from a TASK",
-            )
-        loaded, path = LoadedDefinition(run.definition), run.path
-        config = build_config(files=files, overrides=dict(overrides), base=run.config)
-    else:
-        loaded = resolve_loaded(task, test)
-        path = runs_dir / _checked_name(name or loaded.definition.name)
-        config = build_config(profile=profile, files=files, overrides=dict(overrides))
-        if passages:
-            sources = tuple(PassageSource(path=library.expanduser().resolve()) for library in passages)
-            loaded = replace(loaded, definition=loaded.definition.model_copy(update={"passages": sources}))
-    request = RunRequest(loaded, config, path, fresh, until)
-    if fresh is None and not request.is_new:
-        open_run(path).refuse_changes(request.definition, config)
-    return request
-
-
-def open_run(path: Path) -> RunDirectory:
-    """Open a run given by its directory. Raises RunError, with the likely directory where only the name was given."""
-    likely = Path("runs") / path
-    try:
-        if not (path / RUN_FILE).is_file() and (likely / RUN_FILE).is_file():
-            raise RunError(f"{path}: not a run (no {RUN_FILE})", next_step=f"give its directory: {likely}")
-        return RunDirectory.open(path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be opened as a run: {error.strerror}", next_step="give its directory") from None
-
-
-def read_settings(pairs: Sequence[str]) -> dict[str, str]:
-    """``key=value`` texts as dotted overrides. Raises ConfigError for a text without ``=``."""
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--set {pair}: expected KEY=VALUE", next_step="for instance --set select.size=200")
-        settings[key.strip()] = value.strip()
-    return settings
+from taskdef.config import RunConfig, flatten
+from taskdef.records import Stage, TaskDefinition
+from taskdef.request import RunRequest
+from taskdef.store import STAGES, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -147,9 +58,10 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
     adapted = samples if config.adapt.enabled else 0
     pool = samples + adapted
     selected = pool if config.select.strategy == "all" else min(config.select.size, pool)
-    by_epochs = math.ceil(config.train.epochs * selected / config.train.batch)
-    steps = config.train.max_steps or by_epochs
+    steps_an_epoch = max(1, selected // config.train.batch)
+    steps = config.train.max_steps or max(1, round(config.train.epochs * steps_an_epoch))
     rows = _test_rows(definition, config)
+    models = 2 if config.warm_up.mode == "never" else 3
     return Estimate(
         keyword_calls=1 if definition.passages else 0,  # without libraries there is nothing to search
         pattern_calls=1 if definition.demos and config.synthesize.pattern else 0,
@@ -161,10 +73,10 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
         selected=selected,
         steps=steps,
         test_rows=rows,
-        greedy_attempts=adapted,
+        greedy_attempts=samples if config.warm_up.mode == "never" else 2 * samples,
         scoring_attempts=pool * config.select.attempts,
         rollouts=steps * config.train.batch * config.train.completions,
-        test_attempts=None if rows is None else 3 * rows,
+        test_attempts=None if rows is None else models * rows,
     )
 
 
@@ -212,13 +124,9 @@ def _stage_states(request: RunRequest) -> dict[Stage, str]:
 
 def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate) -> dict[Stage, list[str]]:
     votes = f", each with {sizes.votes} further votes" if sizes.votes else ", labels right by construction"
-    if sizes.rewrites:
-        adapting = [
-            f"{sizes.greedy_attempts:,} greedy attempts of the base model",
-            f"{sizes.rewrites:,} rewrites, harder or easier{votes}",
-        ]
-    else:
-        adapting = ["switched off: adapt.enabled is false"]
+    rewriting = (
+        f"{sizes.rewrites:,} rewrites, harder or easier{votes}" if sizes.rewrites else "no rewrites: switched off"
+    )
     if definition.passages:
         libraries = f"{len(definition.passages)} librar{'y' if len(definition.passages) == 1 else 'ies'}"
         retrieving = [f"{libraries}, the best {config.retrieve.passages:,} passages", "1 instructor call for keywords"]
@@ -234,7 +142,7 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
             if sizes.pattern_calls
             else "no pattern call",
         ],
-        Stage.ADAPT: adapting,
+        Stage.ADAPT: [f"{sizes.greedy_attempts:,} greedy attempts", _warm_up_line(config), rewriting],
         Stage.SELECT: [
             f"{sizes.pool:,} samples x {config.select.attempts} attempts = {sizes.scoring_attempts:,}",
             f"{config.select.strategy}: {sizes.selected:,} samples to train on",
@@ -242,8 +150,16 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
         Stage.TRAIN: [
             f"{sizes.steps:,} steps x {train.batch} prompts x {train.completions} completions = {sizes.rollouts:,}",
         ],
-        Stage.EVALUATE: [f"{rows}, one greedy attempt each by base, warm-up and tuned model"],
+        Stage.EVALUATE: [f"{rows}, one greedy attempt each by base, warmed-up and tuned model"],
     }
+
+
+def _warm_up_line(config: RunConfig) -> str:
+    warm_up = config.warm_up
+    if warm_up.mode == "never":
+        return "no warm-up"
+    condition = f" where under {warm_up.readable_below:.0%} of them can be read" if warm_up.mode == "auto" else ""
+    return f"a warm-up of at most {warm_up.max_steps} steps{condition}"
 
 
 def _test_rows(definition: TaskDefinition, config: RunConfig) -> int | None:
@@ -256,12 +172,6 @@ def _test_rows(definition: TaskDefinition, config: RunConfig) -> int | None:
     with definition.test.path.open("rb") as file:
         rows = sum(1 for line in file if line.strip())
     return rows if limit is None else min(rows, limit)
-
-
-def _checked_name(name: str) -> str:
-    if name in ("", ".", "..") or "/" in name or "\\" in name:
-        raise ConfigError(f"--name {name}: a run's name is one folder's name", next_step="--runs-dir DIR --name NAME")
-    return name
 
 
 def _shown(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
 import signal
 import sys
 import time
@@ -146,8 +147,20 @@ def going_on_with(path: Path) -> Iterator[None]:
     Raises Stopped for Ctrl-C; RunError for a full disk, and for a file of the run that cannot be read or written.
     """
     command = f"taskdef run {path}"
-    # As Ctrl-C: asyncio and the training loop then clean up the same way, whoever asked.
-    earlier = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    asked = False
+
+    def stop(*_: object) -> None:
+        nonlocal asked
+        if asked:  # cleaning up hangs; a run can be cut off at any moment
+            os.write(2, f"stopped at once; go on with: {command}\n".encode())
+            os._exit(STOPPED_EXIT)
+        asked = True
+        raise KeyboardInterrupt
+
+    # A handler of our own, also for SIGINT: asyncio would replace Python's by one that waits for the next await, and
+    # a model that is being sampled awaits nothing for minutes.
+    watched = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    earlier = {number: signal.signal(number, stop) for number in watched}
     try:
         yield
     except KeyboardInterrupt:
@@ -167,7 +180,8 @@ def going_on_with(path: Path) -> Iterator[None]:
             ) from error
         raise
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def is_disk_full(error: BaseException) -> bool:

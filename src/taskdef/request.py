@@ -1,0 +1,106 @@
+"""What the command line asks for, resolved: the definition, the settings and the run's directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from taskdef.config import RunConfig, build_config
+from taskdef.definition.load import LoadedDefinition
+from taskdef.definition.packs import resolve_loaded
+from taskdef.errors import ConfigError, RunError
+from taskdef.records import PassageSource, Stage, TaskDefinition
+from taskdef.store import RUN_FILE, RunDirectory
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks for, resolved."""
+
+    loaded: LoadedDefinition
+    """The definition, with file and line of its parts where it was read from a file."""
+    config: RunConfig
+    path: Path
+    """The run's directory; it need not exist yet."""
+    fresh: Stage | None = None
+    until: Stage | None = None
+
+    @property
+    def definition(self) -> TaskDefinition:
+        return self.loaded.definition
+
+    @property
+    def is_new(self) -> bool:
+        return not (self.path / RUN_FILE).exists()
+
+
+def resolve_request(
+    task: str,
+    *,
+    runs_dir: Path,
+    name: str | None,
+    profile: str | None,
+    config_file: Path | None,
+    overrides: Mapping[str, Any],
+    test: Path | None,
+    passages: Sequence[Path],
+    fresh: Stage | None,
+    until: Stage | None,
+) -> RunRequest:
+    """Find the definition, the settings and the directory of a run; nothing is created.
+
+    ``task`` is an existing run's directory (its own definition and settings then hold, with what is given here on
+    top), a folder with a task.yaml, a task.yaml, or a pack's name. Raises DefinitionError, ConfigError or RunError.
+    """
+    files = [config_file] if config_file is not None else []
+    if (Path(task) / RUN_FILE).is_file():
+        run = open_run(Path(task))
+        own = {"name": name, "profile": profile, "test": test, "passages": passages or None}
+        if given := [f"--{option}" for option, value in own.items() if value is not None]:
+            raise ConfigError(
+                f"{task}: is a run, which has its own; given: {', '.join(given)}",
+                next_step=f"taskdef run {task} goes on as it was begun; a new run starts from a TASK",
+            )
+        loaded, path = LoadedDefinition(run.definition), run.path
+        config = build_config(files=files, overrides=dict(overrides), base=run.config)
+    else:
+        loaded = resolve_loaded(task, test)
+        path = runs_dir / _checked_name(name or loaded.definition.name)
+        config = build_config(profile=profile, files=files, overrides=dict(overrides))
+        if passages:
+            sources = tuple(PassageSource(path=library.expanduser().resolve()) for library in passages)
+            loaded = replace(loaded, definition=loaded.definition.model_copy(update={"passages": sources}))
+    request = RunRequest(loaded, config, path, fresh, until)
+    if fresh is None and not request.is_new:
+        open_run(path).refuse_changes(request.definition, config)
+    return request
+
+
+def open_run(path: Path) -> RunDirectory:
+    """Open a run given by its directory. Raises RunError, with the likely directory where only the name was given."""
+    likely = Path("runs") / path
+    try:
+        if not (path / RUN_FILE).is_file() and (likely / RUN_FILE).is_file():
+            raise RunError(f"{path}: not a run (no {RUN_FILE})", next_step=f"give its directory: {likely}")
+        return RunDirectory.open(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be opened as a run: {error.strerror}", next_step="give its directory") from None
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """``key=value`` texts as dotted overrides. Raises ConfigError for a text without ``=``."""
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {pair}: expected KEY=VALUE", next_step="for instance --set select.size=200")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def _checked_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise ConfigError(f"--name {name}: a run's name is one folder's name", next_step="--runs-dir DIR --name NAME")
+    return name
