@@ -94,6 +94,22 @@ class SynthesizeConfig(ConfigPart):
     """Drafts asked for at most, as a multiple of ``samples``, to replace those that are dropped."""
 
 
+class WarmUpConfig(ConfigPart):
+    """A short SFT on verified solutions, only when too few attempts can be read at all."""
+
+    mode: Literal["auto", "never", "always"] = "auto"
+    readable_below: float = Field(default=0.2, ge=0, le=1)
+    """``auto`` warms up where less than this share of the base model's greedy attempts holds a readable answer."""
+    stop_at_readable: float = Field(default=0.8, ge=0, le=1)
+    """Early stop: share of readable attempts on a probe of training prompts."""
+    max_steps: int = Field(default=30, ge=1)
+    check_every: int = Field(default=2, ge=1)
+    """Steps between probes."""
+    probe_samples: int = Field(default=32, ge=1)
+    batch: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0)
+
+
 class AdaptConfig(ConfigPart):
     """Stage 3: difficulty adaptation (paper section 3.2)."""
 
@@ -111,22 +127,6 @@ class SelectConfig(ConfigPart):
     attempts: int = Field(default=64, ge=1)
     """L, attempts of the base model on each sample."""
     temperature: float = Field(default=0.7, gt=0)
-
-
-class WarmUpConfig(ConfigPart):
-    """A short SFT on verified solutions, only when too few attempts can be read at all."""
-
-    mode: Literal["auto", "never", "always"] = "auto"
-    readable_below: float = Field(default=0.2, ge=0, le=1)
-    """``auto`` warms up where less than this share of the base model's scoring attempts holds a readable answer."""
-    stop_at_readable: float = Field(default=0.8, ge=0, le=1)
-    """Early stop: share of readable attempts on a probe of training prompts."""
-    max_steps: int = Field(default=30, ge=1)
-    check_every: int = Field(default=2, ge=1)
-    """Steps between probes."""
-    probe_samples: int = Field(default=32, ge=1)
-    batch: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=2e-5, gt=0)
 
 
 class TrainConfig(ConfigPart):
@@ -155,7 +155,6 @@ class TrainConfig(ConfigPart):
     """Completions in one forward and backward pass: bounds memory, changes nothing else."""
     save_every: int = Field(default=50, ge=1)
     """Steps between checkpoints."""
-    warm_up: WarmUpConfig = WarmUpConfig()
 
 
 class EvaluateConfig(ConfigPart):
@@ -179,6 +178,7 @@ class RunConfig(ConfigPart):
     verify: VerifyConfig = VerifyConfig()
     retrieve: RetrieveConfig = RetrieveConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
+    warm_up: WarmUpConfig = WarmUpConfig()
     adapt: AdaptConfig = AdaptConfig()
     select: SelectConfig = SelectConfig()
     train: TrainConfig = TrainConfig()
@@ -188,10 +188,18 @@ class RunConfig(ConfigPart):
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
     "small": {
-        "policy": {"max_new_tokens": 32, "max_prompt_tokens": 1024},
+        "policy": {"max_new_tokens": 32, "max_prompt_tokens": 1024, "batch_tokens": 8192},
         "synthesize": {"samples": 200, "votes": 4},
         "select": {"size": 150, "attempts": 16},
-        "train": {"learning_rate": 1e-5, "completions": 8, "batch": 8, "max_steps": 100},
+        "train": {
+            "learning_rate": 3e-5,  # full weights of 135M parameters; 1e-6 is for 7B
+            "temperature": 1.0,  # 1.2 makes so small a model write noise
+            "completions": 8,
+            "batch": 8,
+            "max_steps": 100,
+            "micro_batch": 64,
+            "save_every": 25,
+        },
     },
 }
 """What each profile changes in the defaults: sizes, never the method."""

@@ -281,6 +281,52 @@ class PassRate(Record):
         return self.correct / self.attempts if self.attempts else None
 
 
+class WarmUpCheck(Record):
+    """One look at the warm-up's progress."""
+
+    step: int
+    readable: float | None
+    """Share of probe attempts in which an answer could be read."""
+    loss: float
+    """Cross-entropy of the step's batch in nats a token."""
+
+
+class WarmUp(Record):
+    """What the warm-up did, or why there was none."""
+
+    done: bool
+    reason: str
+    steps: int = 0
+    readable_before: float | None = None
+    """Share of the base model's greedy attempts in which an answer could be read."""
+    readable_after: float | None = None
+    """Share of readable probe attempts (temperature 1) at its end."""
+    checks: tuple[WarmUpCheck, ...] = ()
+
+
+class TrainingStep(Record):
+    """One optimizer step of the reinforcement learning."""
+
+    step: int
+    reward: float | None
+    """Mean over the step's completions."""
+    reward_std: float | None = None
+    zero_signal_share: float | None
+    """Share of completions in groups whose rewards are all equal."""
+    completion_length: float | None
+    """Mean, in tokens."""
+    truncated_share: float | None
+    entropy: float | None
+    """Mean over the tokens of groups with a signal, in nats."""
+    kl: float | None
+    """Mean estimated KL divergence from the starting policy a token, in nats, over groups with a signal."""
+    loss: float | None
+    learning_rate: float | None
+    gradient_norm: float | None
+    seconds: float | None
+    """Wall time of the step."""
+
+
 # --- the run directory -----------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,7 @@ RUN_FILE = "run.yaml"
 STAGE_SETTINGS: dict[Stage, tuple[str, ...]] = {
     Stage.RETRIEVE: ("instructor", "seed", "retrieve"),
     Stage.SYNTHESIZE: ("synthesize", "verify"),
-    Stage.ADAPT: ("adapt", "base_model", "policy"),
+    Stage.ADAPT: ("base_model", "policy", "warm_up", "adapt"),
     Stage.SELECT: ("select",),
     Stage.TRAIN: ("train",),
     Stage.EVALUATE: ("evaluate",),

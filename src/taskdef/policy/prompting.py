@@ -6,9 +6,56 @@ what the tuned model is told at the end is what a user would send it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+
+from taskdef.errors import BaseModelError
 from taskdef.records import TaskDefinition
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def task_prompt(definition: TaskDefinition, sample_input: str) -> str:
     """The user's message for an input."""
     return f"{sample_input.strip()}\n\n{definition.output_format.strip()}"
+
+
+class PromptEncoder:
+    """Turns task inputs into prompt tokens, with the model's chat template or as plain text.
+
+    Raises BaseModelError where a chat template is asked for and the tokenizer has none.
+    """
+
+    def __init__(
+        self,
+        definition: TaskDefinition,
+        tokenizer: PreTrainedTokenizerBase,
+        style: Literal["auto", "chat", "plain"] = "auto",
+    ) -> None:
+        has_template = bool(getattr(tokenizer, "chat_template", None))
+        if style == "chat" and not has_template:
+            raise BaseModelError(
+                "policy.prompt is 'chat', but this model's tokenizer has no chat template",
+                next_step="--set policy.prompt=plain",
+            )
+        self.definition = definition
+        self.tokenizer = tokenizer
+        self.is_chat = has_template if style == "auto" else style == "chat"
+
+    def prompt_ids(self, sample_input: str) -> list[int]:
+        """Tokens of the finished prompt."""
+        message = task_prompt(self.definition, sample_input)
+        if self.is_chat:
+            encoded = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": message}], add_generation_prompt=True, return_dict=True
+            )
+            return list(encoded["input_ids"])
+        return list(self.tokenizer(message + "\n")["input_ids"])
+
+    def completion_ids(self, text: str) -> list[int]:
+        """Tokens of a wanted completion, ended by the end-of-sequence token."""
+        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of completion tokens, without special tokens."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))

@@ -24,3 +24,7 @@ class Policy(Protocol):
     def prompt_length(self, sample_input: str) -> int:
         """Tokens of the finished prompt for an input."""
         ...
+
+    def prompt_limit(self) -> int:
+        """Longest prompt, in tokens, that leaves room for a full response."""
+        ...

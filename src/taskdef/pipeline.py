@@ -1,0 +1,338 @@
+"""The whole method on one page, to be read beside Algorithm 1 of arXiv 2505.17063.
+
+Each ``_stage`` function reads the artifacts of the stages before it, calls the one function that does the work, and
+writes its own artifacts; the manifest, written last, marks it done. ``run`` goes through them in order and starts
+where an earlier run stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taskdef.config import RunConfig
+from taskdef.definition.testset import load_test_rows
+from taskdef.errors import RunError
+from taskdef.instruct.load import load_instructor
+from taskdef.progress import Progress, SilentProgress
+from taskdef.records import Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
+from taskdef.store import STAGES, RunDirectory, StageDirectory
+from taskdef.verify.isolated import Verifier
+
+if TYPE_CHECKING:
+    from taskdef.instruct.protocol import Instructor
+    from taskdef.policy.transformers_policy import TransformersPolicy
+
+WARM_UP_FOLDER = "warm-up"
+
+
+def run(
+    definition: TaskDefinition,
+    config: RunConfig,
+    *,
+    path: Path,
+    progress: Progress | None = None,
+    fresh: Stage | None = None,
+    until: Stage | None = None,
+) -> RunDirectory:
+    """Run the method, or what is left of it, in the directory ``path``; ends with the report.
+
+    ``fresh`` redoes that stage and all later ones (and takes a changed config for them); ``until`` is the last stage
+    to run. Without a test set everything but the evaluation is run. Raises TaskdefError and its kinds.
+    """
+    progress = progress or SilentProgress()
+    if fresh is None:
+        directory = RunDirectory.create(path, definition, config)
+    else:
+        directory = RunDirectory.open(path)
+        directory.reconfigure(definition, config, fresh=fresh)
+    last = until or Stage.EVALUATE
+    for stage in STAGES[: STAGES.index(last) + 1]:
+        if directory.stage(stage).is_done():
+            progress.line(f"{stage.value}: done before")
+        elif stage is Stage.EVALUATE and definition.test is None:
+            progress.line("evaluate: left out, the task definition names no test set")
+        else:
+            run_stage(directory, stage, progress)
+    write_report(directory)
+    return directory
+
+
+def run_stage(run: RunDirectory, stage: Stage, progress: Progress | None = None) -> Manifest:
+    """Run one stage. Raises RunError where an earlier stage is not done, or where this one is done already."""
+    directory = run.stage(stage)
+    if directory.is_done():
+        raise RunError(
+            f"{run.path}: the stage {stage.value} is done already",
+            next_step=f"taskdef run {run.path} --fresh {stage.value} redoes it and all later ones",
+        )
+    for earlier in run.stages()[: STAGES.index(stage)]:
+        earlier.manifest()
+    directory.open()
+    started = time.monotonic()
+    artifacts, summary = _STAGES[stage](run, directory, progress or SilentProgress())
+    return directory.finish(started=started, artifacts=artifacts, summary=summary)
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Render report.html from what the run holds so far."""
+    from taskdef.report.render import render_report
+
+    return render_report(run)
+
+
+def _retrieve(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
+    from taskdef.retrieve.stage import retrieve_passages
+
+    async def work(instructor: Instructor) -> Any:
+        return await retrieve_passages(run.definition, run.config.retrieve, instructor=instructor, progress=progress)
+
+    retrieval, spending = _with_instructor(run, work)
+    directory.write_records("passages.jsonl", retrieval.passages)
+    directory.write_json("retrieval.json", retrieval.to_json())
+    summary = {"kept": len(retrieval.passages), "keywords": len(retrieval.keywords), "spending": spending}
+    return ["passages.jsonl", "retrieval.json"], summary
+
+
+def _synthesize(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
+    from taskdef.synthesize.stage import synthesize_samples
+
+    passages = run.stage(Stage.RETRIEVE).read_records("passages.jsonl", Passage)
+    with _verifier(run) as verifier:
+        test_inputs = [row.input for row in _test_rows(run, verifier)]
+
+        async def work(instructor: Instructor) -> Any:
+            return await synthesize_samples(
+                run.definition,
+                passages,
+                run.config.synthesize,
+                instructor=instructor,
+                verifier=verifier,
+                test_inputs=test_inputs,
+                seed=run.config.seed,
+                progress=progress,
+            )
+
+        synthesis, spending = _with_instructor(run, work)
+    directory.write_records("samples.jsonl", synthesis.samples)
+    directory.write_records("drops.jsonl", synthesis.drops)
+    directory.write_json("pattern.json", {"pattern": synthesis.pattern})
+    return ["samples.jsonl", "drops.jsonl", "pattern.json"], {
+        "kept": len(synthesis.samples),
+        "drafts": synthesis.drafts,
+        "dropped": synthesis.drops_by_reason(),
+        "spending": spending,
+    }
+
+
+def _adapt(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
+    from taskdef.adapt.stage import adapt_difficulty, attempt_greedily, drop_too_long
+    from taskdef.policy.attempts import AttemptFile
+
+    initial = run.stage(Stage.SYNTHESIZE).read_records("samples.jsonl", Sample)
+    pattern = run.stage(Stage.SYNTHESIZE).read_json("pattern.json")["pattern"]
+    with _verifier(run) as verifier:
+        policy = _load_policy(run, run.config.base_model)
+        samples, too_long = drop_too_long(initial, policy, Stage.ADAPT)
+        attempts = attempt_greedily(
+            policy,
+            samples,
+            verifier=verifier,
+            label="attempt samples",
+            file=AttemptFile(directory, "attempts-base.jsonl"),
+            progress=progress,
+        )
+        warm_up, policy = _warm_up(run, directory, policy, samples, attempts, verifier, progress)
+        if warm_up.done:
+            attempts = attempt_greedily(
+                policy,
+                samples,
+                verifier=verifier,
+                label="attempt samples after warm-up",
+                file=AttemptFile(directory, "attempts-warm_up.jsonl"),
+                progress=progress,
+            )
+        test_inputs = [row.input for row in _test_rows(run, verifier)]
+
+        async def work(instructor: Instructor) -> Any:
+            return await adapt_difficulty(
+                run.definition,
+                samples,
+                attempts,
+                run.config,
+                instructor=instructor,
+                verifier=verifier,
+                test_inputs=test_inputs,
+                pattern=pattern,
+                progress=progress,
+            )
+
+        adaptation, spending = _with_instructor(run, work)
+        kept, rewrites_too_long = drop_too_long(adaptation.samples, policy, Stage.ADAPT)
+    drops = [*too_long, *adaptation.drops, *rewrites_too_long]
+    directory.write_records("samples.jsonl", kept)
+    directory.write_records("drops.jsonl", drops)
+    directory.write_records("attempts.jsonl", adaptation.attempts)
+    for partial in directory.path.glob("attempts-*.jsonl"):
+        partial.unlink()
+    artifacts = ["samples.jsonl", "drops.jsonl", "attempts.jsonl", "warm_up.json"]
+    return artifacts, {**adaptation.summary(kept, drops), "warm_up_steps": warm_up.steps, "spending": spending}
+
+
+def _select(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
+    from taskdef.policy.attempts import AttemptFile
+    from taskdef.select.stage import select_samples
+
+    samples = run.stage(Stage.ADAPT).read_records("samples.jsonl", Sample)
+    with _verifier(run) as verifier:
+        selection = select_samples(
+            samples,
+            run.config.select,
+            policy=_load_policy(run, starting_model(run)),
+            verifier=verifier,
+            seed=run.config.seed,
+            file=AttemptFile(directory, "attempts.jsonl"),
+            progress=progress,
+        )
+    directory.write_records("pass_rates.jsonl", selection.rates)
+    directory.write_records("selected.jsonl", selection.selected)
+    return ["attempts.jsonl", "pass_rates.jsonl", "selected.jsonl"], selection.summary()
+
+
+def _train(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
+    from taskdef.train.stage import LOG_FILE, summarise, train_policy
+
+    samples = run.stage(Stage.SELECT).read_records("selected.jsonl", Sample)
+    with _verifier(run) as verifier:
+        steps = train_policy(
+            run.definition,
+            samples,
+            run.config,
+            start=starting_model(run),
+            model_path=run.model_path,
+            verifier=verifier,
+            directory=directory,
+            progress=progress,
+        )
+    return [LOG_FILE], summarise(steps)
+
+
+def _evaluate(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
+    from taskdef.evaluate.stage import artifact_names, evaluate_models, summarise
+
+    models: dict[str, Callable[[], TransformersPolicy]] = {"base": lambda: _load_policy(run, run.config.base_model)}
+    if _warm_up_record(run).done:
+        models["warm_up"] = lambda: _load_policy(run, starting_model(run))
+    models["tuned"] = lambda: _load_policy(run, run.model_path)
+    with _verifier(run) as verifier:
+        evaluation = evaluate_models(
+            run.definition,
+            _test_rows(run, verifier)[: run.config.evaluate.limit],
+            models,
+            verifier=verifier,
+            seed=run.config.seed,
+            directory=directory,
+            progress=progress,
+        )
+    return artifact_names(evaluation), summarise(evaluation)
+
+
+StageResult = tuple[list[str], dict[str, Any]]
+"""The stage's artifacts and the summary for its manifest."""
+
+_STAGES: Mapping[Stage, Callable[[RunDirectory, StageDirectory, Progress], StageResult]] = {
+    Stage.RETRIEVE: _retrieve,
+    Stage.SYNTHESIZE: _synthesize,
+    Stage.ADAPT: _adapt,
+    Stage.SELECT: _select,
+    Stage.TRAIN: _train,
+    Stage.EVALUATE: _evaluate,
+}
+
+
+def starting_model(run: RunDirectory) -> str | Path:
+    """The model that is scored and that training starts from: the warm-up's where there was one, else the base."""
+    if _warm_up_record(run).done:
+        return run.stage(Stage.ADAPT).path / WARM_UP_FOLDER
+    return run.config.base_model
+
+
+def _warm_up_record(run: RunDirectory) -> WarmUp:
+    return WarmUp.model_validate(run.stage(Stage.ADAPT).read_json("warm_up.json"))
+
+
+def _warm_up(
+    run: RunDirectory,
+    directory: StageDirectory,
+    policy: TransformersPolicy,
+    samples: list[Sample],
+    attempts: list[Any],
+    verifier: Verifier,
+    progress: Progress,
+) -> tuple[WarmUp, TransformersPolicy]:
+    """Warm the base model up where that is needed; gives the record and the policy to go on with."""
+    from taskdef.policy.attempts import readable_share
+    from taskdef.policy.warm_up import needs_warm_up, save_checkpoint, warm_up_policy
+
+    if (directory.path / "warm_up.json").exists():  # a process that was stopped later in this stage did it
+        record = _warm_up_record(run)
+        return record, _load_policy(run, starting_model(run)) if record.done else policy
+    readable = readable_share(attempts)
+    needed, reason = needs_warm_up(run.config.warm_up, readable)
+    progress.line(f"warm-up {'needed' if needed else 'not needed'}: {reason}")
+    if needed and samples:
+        record = warm_up_policy(
+            policy,
+            samples,
+            run.config.warm_up,
+            readable_before=readable,
+            reason=reason,
+            verifier=verifier,
+            seed=run.config.seed,
+            progress=progress,
+        )
+        save_checkpoint(policy, directory.path / WARM_UP_FOLDER)
+    else:
+        record = WarmUp(done=False, reason=reason, readable_before=readable)
+    directory.write_json("warm_up.json", record.model_dump(mode="json"))
+    return record, policy
+
+
+def _load_policy(run: RunDirectory, source: str | Path) -> TransformersPolicy:
+    from taskdef.policy.load import load_policy
+
+    return load_policy(source, run.definition, run.config.policy)
+
+
+def _test_rows(run: RunDirectory, verifier: Verifier) -> list[TestRow]:
+    """All held-out rows; evaluation may look at fewer, but no sample may overlap with any."""
+    return load_test_rows(run.definition, verifier) if run.definition.test is not None else []
+
+
+@contextmanager
+def _verifier(run: RunDirectory) -> Iterator[Verifier]:
+    with Verifier(run.definition.answer, run.config.verify.timeout_seconds) as verifier:
+        yield verifier
+
+
+def _with_instructor(run: RunDirectory, work: Callable[[Instructor], Any]) -> tuple[Any, dict[str, int]]:
+    """Run a coroutine function with the run's instructor; gives its result and what it cost."""
+
+    async def inside() -> tuple[Any, dict[str, int]]:
+        instructor = load_instructor(
+            run.config.instructor,
+            ledger_path=run.ledger_path,
+            config=run.config.instruct,
+            seed=run.config.seed,
+        )
+        try:
+            return await work(instructor), asdict(instructor.spending())
+        finally:
+            await instructor.close()
+
+    return asyncio.run(inside())

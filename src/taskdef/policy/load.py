@@ -1,0 +1,107 @@
+"""Loading a model as a policy: from a folder, the hub, or the built-in copy; CPU or GPU; bf16 where it is fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taskdef.config import PolicyConfig
+from taskdef.errors import BaseModelError
+from taskdef.policy.builtin import BUILTIN_PREFIX, resolve_builtin
+from taskdef.records import TaskDefinition
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from taskdef.policy.transformers_policy import TransformersPolicy
+
+
+def resolve_model(source: str | Path) -> str:
+    """A folder or hub id for ``from_pretrained``. Raises BaseModelError where a folder holds no model."""
+    text = str(source)
+    if text.startswith(BUILTIN_PREFIX):
+        return str(resolve_builtin(text.removeprefix(BUILTIN_PREFIX)))
+    path = Path(text)
+    if path.exists() and not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
+        raise BaseModelError(f"{text}: no config.json there, so it is not a model folder")
+    looks_local = text.startswith((".", "/", "~")) or text.count("/") > 1
+    if looks_local and not path.exists():
+        raise BaseModelError(
+            f"{text}: no such folder", next_step=f"give a model folder, a hub id, or {BUILTIN_PREFIX}smollm2-135m"
+        )
+    return text
+
+
+def pick_device(config: PolicyConfig) -> torch.device:
+    """The device asked for, or the GPU where there is one. Raises BaseModelError where CUDA is asked for in vain."""
+    import torch
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise BaseModelError(
+            "policy.device is 'cuda', but no CUDA device is visible", next_step="--set policy.device=cpu"
+        )
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    return torch.device(chosen)
+
+
+def pick_dtype(config: PolicyConfig, device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, float32 elsewhere, or what the config says."""
+    import torch
+
+    if config.dtype != "auto":
+        return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    # AVX-512 BF16 or AMX; without either, bf16 on a CPU is emulated and slower than float32
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def load_model(source: str | Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """The causal language model. A PEFT adapter folder is merged into its base. Raises BaseModelError."""
+    from transformers import AutoModelForCausalLM
+
+    resolved = resolve_model(source)
+    try:
+        if (Path(resolved) / "adapter_config.json").exists():
+            from peft import AutoPeftModelForCausalLM
+
+            model = AutoPeftModelForCausalLM.from_pretrained(resolved, dtype=dtype).merge_and_unload()
+        else:
+            model = AutoModelForCausalLM.from_pretrained(resolved, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise _unloadable(source, error) from error
+    loaded: PreTrainedModel = model.to(device)
+    return loaded.eval()
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a pad token. Raises BaseModelError."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_model(source))
+    except (OSError, ValueError) as error:
+        raise _unloadable(source, error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_policy(source: str | Path, definition: TaskDefinition, config: PolicyConfig) -> TransformersPolicy:
+    """A model ready to be sampled on a task. Raises BaseModelError."""
+    from taskdef.policy.transformers_policy import TransformersPolicy
+
+    device = pick_device(config)
+    tokenizer = load_tokenizer(source)
+    model = load_model(source, dtype=pick_dtype(config, device), device=device)
+    return TransformersPolicy(str(source), model, tokenizer, definition, config)
+
+
+def _unloadable(source: str | Path, error: Exception) -> BaseModelError:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return BaseModelError(
+        f"{source}: cannot be loaded as a causal language model: {first_line}",
+        next_step=f"give a model folder, a hub id that this machine can reach, or {BUILTIN_PREFIX}smollm2-135m",
+    )

@@ -1,0 +1,84 @@
+"""Stage 4: pass rates of the starting model on every sample, and the training set chosen by them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskdef.config import SelectConfig
+from taskdef.errors import RunError
+from taskdef.policy.attempts import AttemptFile, Problem, attempt_problems
+from taskdef.policy.protocol import Policy
+from taskdef.progress import Progress, SilentProgress
+from taskdef.records import PassRate, Sample
+from taskdef.select.pass_rates import pass_rates
+from taskdef.select.strategies import choose
+from taskdef.verify.isolated import Verifier
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the stage found and chose."""
+
+    rates: tuple[PassRate, ...]
+    """One a sample, in the order of the samples."""
+    selected: tuple[Sample, ...]
+    """The training set, best first."""
+
+    def summary(self) -> dict[str, Any]:
+        """The figures for the manifest."""
+        known = [rate.rate for rate in self.rates if rate.rate is not None]
+        chosen = {sample.id for sample in self.selected}
+        of_chosen = [rate.rate for rate in self.rates if rate.sample_id in chosen and rate.rate is not None]
+        return {
+            "scored": len(self.rates),
+            "kept": len(self.selected),
+            "never_solved": sum(rate == 0 for rate in known),
+            "always_solved": sum(rate == 1 for rate in known),
+            "high_potential": sum(0 < rate < 1 for rate in known),
+            "mean_pass_rate": statistics.fmean(known) if known else None,
+            "mean_pass_rate_selected": statistics.fmean(of_chosen) if of_chosen else None,
+            "verifier_errors": sum(rate.verifier_errors for rate in self.rates),
+        }
+
+
+def select_samples(
+    samples: Sequence[Sample],
+    config: SelectConfig,
+    *,
+    policy: Policy,
+    verifier: Verifier,
+    seed: int,
+    file: AttemptFile | None = None,
+    progress: Progress | None = None,
+) -> Selection:
+    """Score every sample by ``config.attempts`` attempts of the policy, and choose by ``config.strategy``.
+
+    The policy must be the one training starts from. Raises RunError where nothing can be chosen.
+    """
+    if not samples:
+        raise RunError(
+            "no samples reached selection", next_step="look at the drops of the earlier stages: taskdef show"
+        )
+    progress = progress or SilentProgress()
+    attempts = attempt_problems(
+        policy,
+        [Problem.of(sample) for sample in samples],
+        count=config.attempts,
+        temperature=config.temperature,
+        seed=seed,
+        label="score",
+        verifier=verifier,
+        progress=progress,
+        file=file,
+    )
+    rates = pass_rates(samples, attempts)
+    selected = choose(samples, rates, strategy=config.strategy, size=config.size, seed=seed)
+    if not selected:
+        raise RunError(
+            "no sample has a pass rate: every attempt ended in a verifier error",
+            next_step="taskdef check shows whether the answer section reads the demos and test rows",
+        )
+    return Selection(rates=tuple(rates), selected=tuple(selected))

@@ -1,0 +1,183 @@
+"""Stage 5: from the starting model and the training set to the tuned model in ``model/``."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from taskdef.config import RunConfig
+from taskdef.policy.load import load_model, load_tokenizer, pick_device, pick_dtype
+from taskdef.policy.master_weights import MasterWeightAdamW
+from taskdef.policy.prompting import PromptEncoder
+from taskdef.policy.transformers_policy import stop_token_ids
+from taskdef.progress import Progress, SilentProgress
+from taskdef.records import Sample, TaskDefinition, TrainingStep
+from taskdef.store import StageDirectory
+from taskdef.train.grpo import SharedPrefillGRPOTrainer, grpo_arguments
+from taskdef.train.rewards import VerdictReward
+from taskdef.verify.isolated import Verifier
+
+LOG_FILE = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+def train_policy(
+    definition: TaskDefinition,
+    samples: Sequence[Sample],
+    config: RunConfig,
+    *,
+    start: str | Path,
+    model_path: Path,
+    verifier: Verifier,
+    directory: StageDirectory,
+    progress: Progress | None = None,
+) -> list[TrainingStep]:
+    """Train the model at ``start`` on the samples and save it to ``model_path``; gives the log of all steps.
+
+    Goes on from the last checkpoint under ``directory`` where there is one. Raises BaseModelError where the starting
+    model cannot be loaded.
+    """
+    progress = progress or SilentProgress()
+    logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
+    device = pick_device(config.policy)
+    tokenizer = load_tokenizer(start)
+    lora = config.train.adapter == "lora"
+    bf16_weights = pick_dtype(config.policy, device) is torch.bfloat16
+    model = load_model(start, dtype=torch.bfloat16 if bf16_weights else torch.float32, device=device)
+    encoder = PromptEncoder(definition, tokenizer, config.policy.prompt)
+    stop_ids = stop_token_ids(model, tokenizer)
+    arguments = grpo_arguments(
+        config.train,
+        output_dir=str(directory.path / CHECKPOINTS),
+        max_new_tokens=config.policy.max_new_tokens,
+        samples=len(samples),
+        seed=config.seed,
+        use_cpu=device.type == "cpu",
+    )
+    checkpoint = get_last_checkpoint(arguments.output_dir) if Path(arguments.output_dir).is_dir() else None
+    done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    steps = [step for step in directory.read_partial(LOG_FILE, TrainingStep) if step.step <= done]
+    directory.write_records(LOG_FILE, steps)  # steps after the checkpoint are taken again
+    log = StepLog(directory, steps, arguments.max_steps, progress)
+    trainer = SharedPrefillGRPOTrainer(
+        model=model,
+        reward_funcs=VerdictReward(
+            {sample.input: sample.answer for sample in samples},
+            format_reward=config.train.format_reward,
+            verifier=verifier,
+            stop_ids=stop_ids,
+        ),
+        args=arguments,
+        train_dataset=prompt_dataset(samples, config.train.batch),
+        processing_class=tokenizer,
+        peft_config=lora_config(config.train.lora_rank) if lora else None,
+        # adapters are float32 by themselves; full bf16 weights need float32 copies behind them
+        optimizers=(
+            MasterWeightAdamW(model.parameters(), config.train.learning_rate, weight_decay=0.0)
+            if bf16_weights and not lora
+            else None,
+            None,
+        ),
+        callbacks=[log],
+        encoder=encoder,
+        stop_ids=stop_ids,
+    )
+    trainer.remove_callback(PrinterCallback)
+    if not trainer.shares_prefixes:
+        progress.line("this model's attention cannot share prompts between completions: plain forward passes")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    progress.finish()
+    tuned = trainer.accelerator.unwrap_model(trainer.model)
+    save_tuned(tuned.merge_and_unload() if lora else tuned, tokenizer, model_path)
+    shutil.rmtree(arguments.output_dir, ignore_errors=True)  # optimizer states: several times the model's size
+    return log.steps
+
+
+def summarise(steps: Sequence[TrainingStep]) -> dict[str, Any]:
+    """The figures for the manifest; means over the first and the last tenth of the steps."""
+    tenth = max(1, len(steps) // 10)
+    signal = [1 - step.zero_signal_share for step in steps if step.zero_signal_share is not None]
+    return {
+        "steps": len(steps),
+        "reward_first": _mean([step.reward for step in steps[:tenth]]),
+        "reward_last": _mean([step.reward for step in steps[-tenth:]]),
+        "signal_share": _mean(signal),
+        "seconds_per_step": _mean([step.seconds for step in steps]),
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def prompt_dataset(samples: Sequence[Sample], batch: int) -> Any:
+    """The training inputs as TRL wants them; repeated where there are fewer than one step takes."""
+    from datasets import Dataset
+
+    rows = [{"prompt": sample.input} for sample in samples]
+    return Dataset.from_list(rows * -(-batch // len(rows)))
+
+
+def lora_config(rank: int) -> Any:
+    """LoRA on every linear layer but the head."""
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def save_tuned(model: Any, tokenizer: Any, path: Path) -> None:
+    """An ordinary Hugging Face checkpoint, appearing under its name when complete."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+
+
+class StepLog(TrainerCallback):
+    """Writes every step's figures to disk as they come, and shows them."""
+
+    def __init__(self, directory: StageDirectory, steps: list[TrainingStep], total: int, progress: Progress) -> None:
+        self.directory = directory
+        self.steps = steps
+        self.total = total
+        self.progress = progress
+
+    def on_train_begin(self, *_arguments: Any, **_named: Any) -> None:
+        self.progress.start("train", self.total, len(self.steps))
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_named: Any) -> None:
+        if not logs or "reward" not in logs:
+            return  # the closing totals
+        step = TrainingStep(
+            step=state.global_step,
+            reward=logs["reward"],
+            reward_std=logs.get("reward_std"),
+            zero_signal_share=logs.get("frac_reward_zero_std"),
+            completion_length=logs.get("completions/mean_length"),
+            truncated_share=logs.get("completions/clipped_ratio"),
+            entropy=logs.get("entropy"),
+            kl=logs.get("kl"),
+            loss=_number(logs.get("loss")),
+            learning_rate=_number(logs.get("learning_rate")),
+            gradient_norm=_number(logs.get("grad_norm")),
+            seconds=logs.get("step_time"),
+        )
+        self.steps.append(step)
+        self.directory.append_records(LOG_FILE, [step])
+        self.progress.advance(1, f"reward {step.reward:.2f}" if step.reward is not None else "")
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
