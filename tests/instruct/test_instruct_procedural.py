@@ -8,7 +8,7 @@ import pytest
 
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
-from taskdef.instruct.generators import parse_generators
+from taskdef.instruct.generators import parse_generators, speak_signs
 from taskdef.instruct.load import load_instructor
 from taskdef.instruct.procedural import ProceduralInstructor
 from taskdef.instruct.protocol import Draft, DraftFailed
@@ -148,6 +148,21 @@ def test_an_answer_that_does_not_suit_the_task_fails_its_draft() -> None:
 def test_words_given_by_the_user_describe_a_generator_too() -> None:
     instructor = ProceduralInstructor("chain_sum+gcd(about=measuring ropes and tiles)", seed=0)
     assert "gcd.value" in generate(instructor, 0, "Two ropes are cut into equal pieces.").level
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("8 - 5 is 3", {"minus"}),
+        ("only + and - operators", {"plus", "minus"}),
+        ("2 * 3 / 6", {"times", "divide"}),
+        ("a dash - like this", set()),
+        ("C++ and x+y and well-known", set()),
+    ],
+)
+def test_signs_that_stand_alone_are_words_too(text: str, words: set[str]) -> None:
+    spoken = set(speak_signs(text).split())
+    assert {word for word in ("plus", "minus", "times", "divide") if word in spoken} == words
 
 
 def test_keywords_are_the_tasks_words_and_the_fitting_generators_name() -> None:

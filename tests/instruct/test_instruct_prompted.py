@@ -124,7 +124,7 @@ def test_an_unreadable_draft_fails_with_its_text() -> None:
 
 def test_keywords_are_read_and_fall_back_on_the_description() -> None:
     assert asyncio.run(instructor(Listening('["arithmetic", "sum"]')).keywords(DEFINITION)) == ["arithmetic", "sum"]
-    assert asyncio.run(instructor(Listening("{")).keywords(DEFINITION)) == ["add", "two", "numbers"]
+    assert asyncio.run(instructor(Listening("{")).keywords(DEFINITION)) == ["add", "numbers"]
 
 
 def test_the_pattern_prompt_shows_the_demos() -> None:

@@ -202,16 +202,26 @@ def _with_levels(name: str, part: str, fixed: dict[str, Any], levels: dict[str, 
 
 
 def _describe(name: str, attributes: list[Any], about: str) -> frozenset[str]:
+    """Words of the name, of what the class and its module say they do in their first sentence, and of the levels."""
     from reasoning_gym import factory
 
     dataset = factory.DATASETS[name][0]
-    description = " ".join(
-        filter(None, [dataset.__doc__, sys.modules[dataset.__module__].__doc__, *(a.description for a in attributes)])
-    )
-    for sign, spoken in _SIGNS.items():
-        if re.search(rf"(?<!\S)\{sign}(?!\S)", description):
-            description += f" {spoken}"
-    return frozenset(stems(f"{name.replace('_', ' ')} {description} {about}")) - _COMMONPLACE
+    documents = [dataset.__doc__ or "", sys.modules[dataset.__module__].__doc__ or ""]
+    sentences = [re.split(r"[.!]\s|\n\s*[-\n]", document.strip())[0] for document in documents]
+    description = " ".join([name.replace("_", " "), *sentences, *(a.description or "" for a in attributes), about])
+    return frozenset(stems(speak_signs(description))) - _COMMONPLACE
+
+
+def speak_signs(text: str) -> str:
+    """The text with the words for its operator signs added: "8 + 5" is about adding, though it has no word for it.
+
+    Only a sign that stands alone counts, and a minus only where no word precedes it: there it may be a dash. The
+    exception is a list of signs, such as "+ and -".
+    """
+    found = [sign for sign in _SIGNS if re.search(rf"(?<!\S)\{sign}(?!\S)", text)]
+    if "-" in found and not re.search(r"(?:[\d)]|[+*/] and|[+*/],?) -(?!\S)", text):
+        found.remove("-")
+    return " ".join([text, *(_SIGNS[sign] for sign in found)])
 
 
 def _parameters(name: str) -> list[str]:

@@ -44,7 +44,7 @@ class LedgerTotals:
 
 
 class Ledger:
-    """Responses by request key. Used by one thread; other processes may read the file meanwhile."""
+    """Responses by request key. Used by one event loop at a time; other processes may read the file meanwhile."""
 
     def __init__(self, path: Path | None) -> None:
         """Open or create the file; None keeps everything in memory. Raises RunError where it is no ledger."""
@@ -52,7 +52,9 @@ class Ledger:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path or ":memory:", timeout=30, isolation_level=None)
+            self._connection = sqlite3.connect(
+                path or ":memory:", timeout=30, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute(_TABLE)

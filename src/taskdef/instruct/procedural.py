@@ -12,7 +12,7 @@ import hashlib
 from typing import Literal
 
 from taskdef.errors import DefinitionError, InstructorError
-from taskdef.instruct.generators import Generator, parse_generators
+from taskdef.instruct.generators import Generator, parse_generators, speak_signs
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
 from taskdef.instruct.words import content_words, stems
 from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
@@ -145,7 +145,7 @@ class ProceduralInstructor:
 
     def _best_generator(self, text: str, index: int) -> Generator:
         """The generator that shares most words with the text; a word that several have counts less. Ties by index."""
-        found = frozenset(stems(text))
+        found = frozenset(stems(speak_signs(text)))
         owners = {word: sum(word in g.words for g in self.generators) for word in found}
         scores = [sum(1 / owners[word] for word in found & g.words) for g in self.generators]
         best = [g for g, score in zip(self.generators, scores, strict=True) if score == max(scores)]

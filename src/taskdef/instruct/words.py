@@ -6,15 +6,16 @@ import re
 from functools import lru_cache
 from typing import Any
 
+_NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 @lru_cache(maxsize=1)
 def stop_words() -> frozenset[str]:
-    """English words that carry no topic (bm25s's longer list)."""
+    """English words that carry no topic: bm25s's longer list, and the number words, which stand in any text."""
     from bm25s.stopwords import STOPWORDS_EN_PLUS  # here: bm25s takes a third of a second to import
 
-    return frozenset(STOPWORDS_EN_PLUS)
+    return frozenset((*STOPWORDS_EN_PLUS, *_NUMBER_WORDS))
 
 
 @lru_cache(maxsize=1)
