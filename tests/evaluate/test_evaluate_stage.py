@@ -172,7 +172,7 @@ def test_a_killed_evaluation_goes_on_and_loads_no_model_that_is_finished(tmp_pat
     tuned.write_bytes(lines[0] + lines[1] + lines[2][:20])  # killed while writing the third
     asked: list[tuple[str, float]] = []
     assert evaluate(directory, asked) == undisturbed
-    assert asked == [("2 + 1 =", 0.0), ("3 + 1 =", 0.0)]
+    assert asked == [(row.input, 0.0) for row in ROWS]  # the tuned model's broken chunk, the base model not at all
     assert tuned.read_bytes().splitlines(keepends=True) == lines
 
 
@@ -180,5 +180,5 @@ def test_attempts_on_other_rows_are_refused(tmp_path: Path) -> None:
     directory = run_directory(tmp_path / "run").stage(Stage.EVALUATE)
     evaluate(directory)
     others = [TestRow(id="other", input="7 + 7 =", answer="14")]
-    with pytest.raises(RunError, match=r"belong to other test rows(.|\n)*--fresh evaluate"):
+    with pytest.raises(RunError, match=r"belong to other inputs(.|\n)*--fresh evaluate"):
         evaluate(directory, rows=others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -224,7 +225,22 @@ def _adapt(directory: StageDirectory) -> tuple[list[str], dict, float]:
         "attempts.jsonl",
         [_attempt(s.id, Verdict.CORRECT if i % 10 < 3 else Verdict.WRONG) for i, s in enumerate(initial_samples())],
     )
-    return ["samples.jsonl", "drops.jsonl", "attempts.jsonl"], {"harder": 60, "easier": 118}, 38.0
+    directory.write_json(
+        "warm_up.json",
+        {
+            "done": True,
+            "reason": "6% of the base model's greedy attempts held a readable answer; below 20% a warm-up is done.",
+            "steps": 6,
+            "readable_before": 0.0625,
+            "readable_after": 0.84375,
+            "checks": [
+                {"step": 2, "readable": 0.31, "loss": 2.1},
+                {"step": 4, "readable": 0.66, "loss": 1.4},
+                {"step": 6, "readable": 0.84375, "loss": 0.9},
+            ],
+        },
+    )
+    return ["samples.jsonl", "drops.jsonl", "attempts.jsonl", "warm_up.json"], {"harder": 60, "easier": 118}, 38.0
 
 
 def _select(directory: StageDirectory) -> tuple[list[str], dict, float]:
@@ -232,30 +248,16 @@ def _select(directory: StageDirectory) -> tuple[list[str], dict, float]:
     directory.write_records("selected.jsonl", selected_samples())
     verdicts = (Verdict.WRONG, Verdict.CORRECT, Verdict.NO_ANSWER, Verdict.WRONG)
     directory.write_records("attempts.jsonl", [_attempt(s.id, v) for s in all_samples() for v in verdicts])
-    directory.write_records("drops.jsonl", [])
-    names = ["pass_rates.jsonl", "selected.jsonl", "attempts.jsonl", "drops.jsonl"]
+    names = ["pass_rates.jsonl", "selected.jsonl", "attempts.jsonl"]
     return names, {"selected": 150}, 264.8
 
 
 def _train(directory: StageDirectory) -> tuple[list[str], dict, float]:
     write_log(directory, 100)
-    directory.write_json(
-        "warm_up.json",
-        {
-            "done": True,
-            "reason": "6% of the base model's scoring attempts held a readable answer; below 20% a warm-up is done.",
-            "steps": 6,
-            "readable_before": 0.0625,
-            "readable_after": 0.84375,
-            "checks": [{"step": 2, "readable": 0.31}, {"step": 4, "readable": 0.66}, {"step": 6, "readable": 0.84375}],
-        },
-    )
-    return ["log.jsonl", "warm_up.json"], {"steps": 100}, 421.0
+    return ["log.jsonl"], {"steps": 100}, 421.0
 
 
 def write_log(directory: StageDirectory, steps: int) -> None:
-    import json
-
     entries = []
     for step in range(1, steps + 1):
         wave = math.sin(step * 2.3) * 0.06 + math.sin(step * 0.7) * 0.04

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taskdef.errors import RunError, TestSetError
+from taskdef.errors import TestSetError
 from taskdef.evaluate.overlap import count_overlap, seen_inputs
 from taskdef.evaluate.records import Accuracy, Comparison, Evaluation, ModelResult, Reading
 from taskdef.evaluate.statistics import mcnemar_exact, wilson_interval
+from taskdef.policy.attempts import AttemptFile, Problem, attempt_problems
 from taskdef.policy.protocol import Policy
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Attempt, TaskDefinition, TestRow, Verdict
 from taskdef.store import StageDirectory
-
-if TYPE_CHECKING:
-    from taskdef.verify.isolated import Verifier
-
-CHUNK = 128
-"""Rows between two writes: what a kill costs at most, and what one call to the policy may batch."""
+from taskdef.verify.isolated import Verifier
 
 ROWS_FILE = "test_rows.jsonl"
 EVALUATION_FILE = "evaluation.json"
@@ -165,54 +161,28 @@ def _attempt_rows(
     directory: StageDirectory | None,
     progress: Progress,
 ) -> list[Attempt]:
-    """One model's attempts on all rows: those on disk, then the rest."""
-    attempts = directory.read_partial(attempts_file(name), Attempt) if directory is not None else []
-    if [attempt.sample_id for attempt in attempts] != [row.id for row in rows[: len(attempts)]]:
-        path = directory.path / attempts_file(name) if directory is not None else name
-        raise RunError(
-            f"{path}: its {len(attempts)} attempts belong to other test rows",
-            next_step="start this stage again with --fresh evaluate",
-        )
-    progress.start(f"evaluate {name.replace('_', '-')}", len(rows), len(attempts))
-    policy = load() if len(attempts) < len(rows) else None
-    while policy is not None and len(attempts) < len(rows):
-        start = len(attempts)
-        # Ends where an undisturbed evaluation's chunk would end: the same batches, so the same rounding.
-        chunk = rows[start : (start // CHUNK + 1) * CHUNK]
-        given = _attempt_chunk(policy, chunk, verifier, seed)
-        if directory is not None:
-            directory.append_records(attempts_file(name), given)
-        attempts += given
-        correct = sum(attempt.verdict is Verdict.CORRECT for attempt in attempts)
-        progress.advance(len(chunk), f"{100 * correct / len(attempts):.1f}% correct")
+    """One model's greedy attempts on all rows; the model is not loaded where all of them stand on disk."""
+    file = AttemptFile(directory, attempts_file(name)) if directory is not None else None
+    if file is not None:
+        attempts = file.directory.read_partial(file.name, Attempt)
+        if [attempt.sample_id for attempt in attempts] == [row.id for row in rows]:
+            return attempts
+    policy = load()
+    attempts = attempt_problems(
+        policy,
+        [Problem.of(row) for row in rows],
+        count=1,
+        temperature=0.0,
+        seed=seed,
+        label=f"evaluate {name.replace('_', '-')}",
+        verifier=verifier,
+        progress=progress,
+        lenient=True,
+        file=file,
+    )
     del policy
     gc.collect()  # models hold reference cycles; the next one must find the memory free
-    progress.finish()
     return attempts
-
-
-def _attempt_chunk(policy: Policy, rows: Sequence[TestRow], verifier: Verifier, seed: int) -> list[Attempt]:
-    completions = [
-        only for (only,) in policy.complete([row.input for row in rows], count=1, temperature=0.0, seed=seed)
-    ]
-    judgements = verifier.judge(
-        [
-            (completion.text, row.answer, completion.truncated)
-            for row, completion in zip(rows, completions, strict=True)
-        ],
-        lenient=True,
-    )
-    return [
-        Attempt(
-            sample_id=row.id,
-            text=completion.text,
-            answer=judgement.answer,
-            verdict=judgement.verdict,
-            token_count=completion.token_count,
-            lenient_verdict=judgement.lenient_verdict,
-        )
-        for row, completion, judgement in zip(rows, completions, judgements, strict=True)
-    ]
 
 
 def _verdict(attempt: Attempt, reading: Reading) -> Verdict:

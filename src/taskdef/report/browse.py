@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from taskdef.records import Attempt, Drop, Passage, PassRate, Sample, Stage, TestRow, Verdict
 from taskdef.report.gather import Artifacts, attempts_on
@@ -91,8 +92,8 @@ def choose_drops(artifacts: Artifacts) -> list[Drop]:
     by_cause: dict[tuple[Stage, str], list[Drop]] = {}
     for drop in artifacts.drops:
         by_cause.setdefault((drop.stage, drop.reason), []).append(drop)
-    fair = max(DROPS // len(by_cause), 1) if by_cause else 0
-    return [drop for drops in by_cause.values() for drop in drops[:fair]]
+    in_turn = [drop for turn in zip_longest(*by_cause.values()) for drop in turn if drop is not None][:DROPS]
+    return [drop for drops in by_cause.values() for drop in drops if any(drop is one for one in in_turn)]
 
 
 def choose_held_out(artifacts: Artifacts) -> list[HeldOut]:

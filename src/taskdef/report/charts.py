@@ -32,11 +32,12 @@ def bars(
     stacks: Sequence[Stack],
     *,
     what: str,
-    ticks: Sequence[tuple[int, str]],
+    ticks: Sequence[tuple[float, str]],
     highest: int | None = None,
     apart: Sequence[int] = (),
 ) -> Markup:
-    """Stacked bars. ``labels`` name each bar in its title, ``ticks`` are (bar, text) under the axis.
+    """Stacked bars. ``labels`` name each bar in its title, ``ticks`` are (bar, text) under the axis;
+    a fraction lies between two bars.
 
     ``highest`` fixes the top of the scale, so that neighbouring panels can be compared; bars in ``apart`` stand a
     little off the others, for values that are special (exactly 0, exactly 1).
@@ -48,7 +49,7 @@ def bars(
     step = (room - gap * len(apart)) / len(labels)
     width = max(step - 2, 1)
 
-    def left(bar: int) -> float:
+    def left(bar: float) -> float:
         before = sum(1 for special in apart if special < bar or (special == bar and bar > 0))
         return _LEFT + bar * step + gap * before + (step - width) / 2
 
@@ -134,7 +135,8 @@ def smoothed(values: Sequence[float]) -> list[float]:
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Round values (1, 2, 2.5 or 5 times a power of ten) from at or below ``low`` to at or above ``high``."""
-    span = (high - low) or abs(high) or 1.0
+    high = high if high > low else low + (abs(low) or 1.0)
+    span = high - low
     raw = span / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)

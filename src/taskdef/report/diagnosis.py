@@ -52,22 +52,27 @@ def _of_data(artifacts: Artifacts) -> list[Diagnosis]:
     rates = [rate for rate in artifacts.pass_rates.values() if rate.attempts]
     attempts = sum(rate.attempts for rate in rates)
     unread = sum(rate.no_answer + rate.truncated for rate in rates)
-    if attempts and 1 - unread / attempts < READABLE_LIMIT and not artifacts.warm_up.get("done"):
+    if attempts and 1 - unread / attempts < READABLE_LIMIT:
+        warmed_up = artifacts.warm_up.get("done")
         found.append(
             Diagnosis(
                 "problem",
-                f"Of the base model's {number(attempts)} scored attempts only {percent(1 - unread / attempts)} held an "
-                "answer that could be read, and there was no warm-up: pass rates say nothing about difficulty, and "
-                "reinforcement has almost nothing to reward.",
-                "Let the warm-up run (train.warm_up.mode=auto), ask for the format more plainly in output_format, "
-                "or raise policy.max_new_tokens.",
+                f"Of the {number(attempts)} scored attempts only {percent(1 - unread / attempts)} held an answer that "
+                f"could be read, {'in spite of' if warmed_up else 'and there was no'} warm-up: pass rates say nothing "
+                "about difficulty, and reinforcement has almost nothing to reward.",
+                (
+                    "Let the warm-up run longer (warm_up.max_steps)"
+                    if warmed_up
+                    else "Let it warm up (warm_up.mode=auto)"
+                )
+                + ", ask for the format more plainly in output_format, or raise policy.max_new_tokens.",
             )
         )
     if rates and not any(rate.correct for rate in rates):
         found.append(
             Diagnosis(
                 "note",
-                "The base model solved no sample in any scored attempt, so selection could not tell them apart.",
+                "No sample was solved in any scored attempt, so selection could not tell them apart.",
                 "Ask for easier samples, or start from a stronger base model.",
             )
         )
@@ -86,7 +91,7 @@ def _of_training(artifacts: Artifacts) -> list[Diagnosis]:
                 f"In {percent(zero_signal)} of the groups all completions earned the same reward (they were {cause}): "
                 "there was nothing to learn from.",
                 "Select samples by high-potential (select.strategy), raise train.completions or train.temperature; "
-                "after a warm-up, stop it earlier (train.warm_up.stop_at_readable).",
+                "after a warm-up, stop it earlier (warm_up.stop_at_readable).",
             )
         )
     truncated = _late(log, "truncated_share")
@@ -170,7 +175,7 @@ def _of_model(artifacts: Artifacts, name: str, result: dict[str, Any]) -> list[D
             Diagnosis(
                 "problem",
                 "Hardly any of the tuned model's held-out completions can be read: it has not learned the format.",
-                "Let the warm-up run longer (train.warm_up.max_steps), or check that output_format asks for what "
+                "Let the warm-up run longer (warm_up.max_steps), or check that output_format asks for what "
                 "`answer:` reads (`taskdef check`).",
             )
         )

@@ -68,15 +68,12 @@ def gather(run: RunDirectory) -> Artifacts:
         directory = run.stage(Stage.ADAPT)
         found["adapted"] = directory.read_records("samples.jsonl", Sample)
         drops += directory.read_records("drops.jsonl", Drop)
+        found["warm_up"] = directory.read_json("warm_up.json")
     if Stage.SELECT in manifests:
         directory = run.stage(Stage.SELECT)
         found["pass_rates"] = {rate.sample_id: rate for rate in directory.read_records("pass_rates.jsonl", PassRate)}
         found["selected"] = directory.read_records("selected.jsonl", Sample)
-        drops += directory.read_records("drops.jsonl", Drop)
-    directory = run.stage(Stage.TRAIN)
-    found["log"] = list(_log_lines(directory.path / LOG_FILE))
-    if Stage.TRAIN in manifests:
-        found["warm_up"] = directory.read_json("warm_up.json")
+    found["log"] = list(_log_lines(run.stage(Stage.TRAIN).path / LOG_FILE))
     if Stage.EVALUATE in manifests:
         directory = run.stage(Stage.EVALUATE)
         found["evaluation"] = directory.read_json("evaluation.json")
@@ -88,7 +85,7 @@ def gather(run: RunDirectory) -> Artifacts:
 
 
 def attempts_on(artifacts: Artifacts, sample_ids: set[str]) -> dict[Stage, dict[str, list[Attempt]]]:
-    """The base model's attempts on some samples: the greedy one (adapt) and those scored (select), by sample id.
+    """The attempts on some samples before training: the greedy one (adapt) and those scored (select), by sample id.
 
     Read line by line: at the paper's sizes there are some hundred thousand scored attempts.
     """

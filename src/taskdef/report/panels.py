@@ -24,22 +24,24 @@ class Panel:
 
 
 _RATE_LABELS = ("never solved", *(f"{low}% to {low + 10}%" for low in range(0, 100, 10)), "always solved")
-_RATE_TICKS = ((0, "0"), (3, ".25"), (6, ".5"), (8, ".75"), (11, "1"))
+_RATE_TICKS = ((0, "0"), (3, ".25"), (5.5, ".5"), (8, ".75"), (11, "1"))
 
 _CURVES: tuple[tuple[str, str, str, bool], ...] = (
     ("reward", "Reward", "mean over the step's completions", False),
-    ("zero_signal_share", "Groups without signal", "all completions of a prompt earned the same", True),
+    ("zero_signal_share", "Groups without signal", "the same reward for a whole group", True),
     ("completion_length", "Completion length", "tokens, mean", False),
     ("truncated_share", "Truncated", "completions cut at the token limit", True),
     ("entropy", "Entropy", "nats a token; falls as the model grows sure", False),
     ("kl", "Distance from the start (KL)", "nats a token", False),
+    ("gradient_norm", "Gradient norm", "before clipping", False),
+    ("learning_rate", "Learning rate", "", False),
     ("seconds", "Seconds a step", "wall time", False),
 )
 """(logged key, title, note, whether it is a share)."""
 
 
 def pass_rate_panels(artifacts: Artifacts) -> list[Panel]:
-    """How often the base model solved the samples: before adaptation, after it, and of those selected."""
+    """How often the samples were solved in scoring: before adaptation, after it, and of those selected."""
     if not artifacts.pass_rates:
         return []
     initial = [sample for sample in artifacts.adapted if sample.origin is Origin.INITIAL]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
@@ -83,6 +84,7 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
         "short_limit": browse.SHORT,
         "spent": _spent(run),
         "settings": settings(run.config),
+        "go_on": f"taskdef run {shlex.quote(str(run.path))}",
         "command": repeat_command(run.definition, run.config),
         "definition_file": definition_file(run.definition),
         "definition_yaml": definition,

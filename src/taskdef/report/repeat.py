@@ -25,18 +25,18 @@ class Setting:
 
 
 def repeat_command(definition: TaskDefinition, config: RunConfig) -> str:
-    """The shell command that gives this config again, saying only what differs from the profile's defaults.
+    """The shell command that gives this config again, one option a line: only what differs from the profile.
 
     The task's file is named after the definition; the report offers it for download under that name.
     """
     defaults = flatten(build_config(profile=config.profile))
-    words = ["taskdef", "run", definition_file(definition)]
+    parts = [["taskdef", "run", definition_file(definition)]]
     for key, value in flatten(config).items():
         if key in _OWN_OPTIONS:
-            words += [_OWN_OPTIONS[key], scalar(value)]
+            parts.append([_OWN_OPTIONS[key], scalar(value)])
         elif value != defaults[key]:
-            words += ["--set", f"{key}={scalar(value)}"]
-    return shlex.join(words)
+            parts.append(["--set", f"{key}={scalar(value)}"])
+    return " \\\n  ".join(shlex.join(part) for part in parts)
 
 
 def definition_file(definition: TaskDefinition) -> str:

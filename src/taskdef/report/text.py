@@ -8,7 +8,13 @@ MODEL_NAMES = {"base": "Base model", "warm_up": "After warm-up", "tuned": "Tuned
 """What the report calls the evaluated models."""
 
 _DASH = "\u2013"
-_CONTROL = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
+_BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Marks that turn the direction of what follows: one in a sample would turn the page's own words around."""
+_CONTROL = {
+    **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"},
+    0x7F: "\u2421",
+    **dict.fromkeys(_BIDI, "\ufffd"),
+}
 
 
 def model_name(name: str) -> str:
@@ -36,7 +42,7 @@ def number(value: float | None) -> str:
         return _DASH
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", "\u202f")
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}".replace(",", "\u202f")
+    return f"{value:.3g}".replace("e-0", "e-") if abs(value) < 1000 else f"{value:,.0f}".replace(",", "\u202f")
 
 
 def duration(seconds: float | None) -> str:
@@ -76,7 +82,8 @@ def words(name: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Text that any browser shows as it is: control characters made visible, what is not Unicode replaced."""
+    """Text that any browser shows as it is: control characters made visible, what is not Unicode, or turns the
+    direction of writing, replaced."""
     return text.encode("utf-8", "replace").decode("utf-8").translate(_CONTROL)
 
 
