@@ -23,6 +23,7 @@ from taskdef.records import (
     Verdict,
 )
 from taskdef.store import RunDirectory
+from taskdef.verify.isolated import Verifier
 
 DEFINITION = TaskDefinition(
     name="sums",
@@ -182,3 +183,16 @@ def test_attempts_on_other_rows_are_refused(tmp_path: Path) -> None:
     others = [TestRow(id="other", input="7 + 7 =", answer="14")]
     with pytest.raises(RunError, match=r"belong to other inputs(.|\n)*--fresh evaluate"):
         evaluate(directory, rows=others)
+
+
+def test_the_tasks_own_verifier_tells_format_from_answers() -> None:
+    table = {"0 + 1 =": "The sum is 1", "1 + 1 =": "#### 2", "2 + 1 =": "#### 25", "3 + 1 =": ""}
+    with Verifier(DEFINITION.answer) as verifier:
+        found = evaluate_models(
+            DEFINITION, ROWS, {"base": lambda: TablePolicy("base", table, [])}, verifier=verifier, seed=0
+        )
+    base = found.models["base"]
+    assert (base.strict.correct, base.lenient.correct) == (1, 2)
+    assert base.verdicts[Verdict.WRONG] == 1  # 25 is not 3
+    assert base.verdicts[Verdict.NO_ANSWER] == 2
+    assert found.comparisons == ()

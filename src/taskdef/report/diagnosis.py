@@ -192,7 +192,7 @@ def _of_comparison(comparison: dict[str, Any]) -> list[Diagnosis]:
     if comparison["b"] == "warm_up":
         remedy = "Train longer (train.max_steps), or look at the zero-signal share: the warm-up may have gone too far."
     elif comparison["b_reading"] == "lenient":
-        remedy = "What was gained is mostly the format. Train longer, or on samples the base model sometimes solves."
+        remedy = "What was gained, if anything, is the format. Train longer, or on samples that are sometimes solved."
     else:
         remedy = "Look at the training curves: a flat reward asks for more steps or a higher train.learning_rate."
     return [Diagnosis("problem", f"The tuned model is not shown to be better than {other} ({figures_of}).", remedy)]
