@@ -263,3 +263,36 @@ def test_an_empty_library_is_refused_before_anything_is_spent(cli: Cli, task: Pa
     assert code == 2
     assert "empty.txt is empty" in err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("instructor", "message"),
+    [
+        ((), "instructor: none was given"),
+        (("--instructor", "gpt-4"), "instructor: 'gpt-4'"),
+        (("--instructor", "procedural:no_such_generator"), "no_such_generator"),
+        (("--instructor", "scripted:none.jsonl"), "scripted:none.jsonl: cannot be read: No such file or directory"),
+        (("--instructor", "openai:gpt-4o"), "OPENAI_API_KEY"),
+    ],
+)
+def test_an_instructor_that_cannot_be_used_is_refused_before_anything_is_created(
+    cli: Cli, task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructor: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    code, _, err = cli("run", "task.yaml", *instructor)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("model", ["./no-such-folder", "builtin:gpt2", "no-such-owner/no-such-model"])
+def test_an_unknown_base_model_is_refused_before_anything_is_created(
+    cli: Cli, task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, _, err = cli("run", "task.yaml", "--instructor", "procedural:chain_sum", "--base-model", model)
+    assert code == 2
+    assert f"error: {model}: " in err
+    assert "\nnext: " in err
+    assert not (tmp_path / "runs").exists()

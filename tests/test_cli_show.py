@@ -63,7 +63,10 @@ def test_a_run_half_done(run: RunDirectory, capsys: pytest.CaptureFixture[str]) 
     assert lines[3].rstrip().endswith("kept 20, dropped: duplicate 3, gold fails 2")
     assert lines[4].split() == ["3", "adapt", "begun"]
     assert lines[5].split() == ["4", "select", "to", "do"]
-    assert lines[-2:] == ["spent: no instructor call recorded", f"next: taskdef run {run.path}   (goes on with adapt)"]
+    assert lines[-2:] == [
+        "spent: nothing: the instructor is a program",
+        f"next: taskdef run {run.path}   (goes on with adapt)",
+    ]
 
 
 def test_a_finished_run_names_model_report_and_headline(run: RunDirectory) -> None:
@@ -86,11 +89,23 @@ def test_all_stages_done_but_no_report(run: RunDirectory) -> None:
 
 
 def test_counts_of_every_kind_on_one_line(run: RunDirectory) -> None:
-    finish(run, Stage.TRAIN, warm_up=True, reward=0.123456, method="grpo", note="", nothing=None, curve=[1, 2])
+    finish(
+        run,
+        Stage.TRAIN,
+        spending={"calls": 7},
+        warm_up=True,
+        reward=0.123456,
+        method="grpo",
+        note="",
+        nothing=None,
+        curve=[1, 2],
+    )
     assert counts_text(run.stage(Stage.TRAIN).manifest()) == "warm up yes, reward 0.123, method grpo"
 
 
-def test_spending_is_the_ledgers_sum(run: RunDirectory) -> None:
+def test_spending_is_the_ledgers_sum(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", DEFINITION, build_config(overrides={"instructor": "openai:m"}))
+    assert spending_text(run) == "nothing: no instructor call is recorded"
     ledger = Ledger(run.ledger_path)
     for index, tries in enumerate([1, 3]):
         request = ChatRequest("vote", "What is 1 + 1?", temperature=0.7, max_tokens=9, schema=None, index=index)

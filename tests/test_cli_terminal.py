@@ -87,7 +87,8 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "seconds", "text"), [(0, 5, ""), (5, 0, ""), (30, 10, "3.0/s"), (4, 10, "2.5 s each")]
+    ("units", "seconds", "text"),
+    [(0, 5, ""), (5, 0, ""), (30, 10, "3.0/s"), (123456, 10, "12,346/s"), (4, 10, "2.5 s each")],
 )
 def test_rates(units: float, seconds: float, text: str) -> None:
     assert rate(units, seconds) == text

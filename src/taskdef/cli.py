@@ -134,7 +134,7 @@ def run(
 ) -> None:
     """Run the whole method, or go on with a run that was stopped."""
     from taskdef.records import Stage
-    from taskdef.request import read_settings, resolve_request
+    from taskdef.request import read_settings, resolve_request, try_base_model, try_instructor
 
     named = {"base_model": base_model, "instructor": instructor, "seed": seed}
     # Quoted: settings are read as YAML, which would take a model named 7 for a number.
@@ -159,10 +159,14 @@ def run(
         print(render_plan(request))
         return
     with going_on_with(request.path), progress_on_stderr() as progress:
-        if request.is_new and (errors := _print_findings(request.loaded)):
-            raise DefinitionError(
-                f"{task}: {errors}; nothing was spent", next_step=f"mend it, then: taskdef check {task}"
-            )
+        if request.is_new or request.fresh is not None:
+            progress.line(f"checking {request.definition.name}, instructor and base model before anything is spent")
+            try_instructor(request.config)
+            if errors := _print_findings(request.loaded):
+                raise DefinitionError(
+                    f"{task}: {errors}; nothing was spent", next_step=f"mend it, then: taskdef check {task}"
+                )
+            try_base_model(request.config)
         from taskdef import pipeline
 
         done = pipeline.run(

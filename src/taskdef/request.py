@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,27 @@ def resolve_request(
     if fresh is None and not request.is_new:
         open_run(path).refuse_changes(request.definition, config)
     return request
+
+
+def try_instructor(config: RunConfig) -> None:
+    """Set the instructor up once, as a run will; no request is sent.
+
+    Raises InstructorError (no key, an unknown form or generator) before anything is created.
+    """
+    from taskdef.instruct.load import load_instructor
+
+    instructor = load_instructor(config.instructor, ledger_path=None, config=config.instruct, seed=config.seed)
+    asyncio.run(instructor.close())
+
+
+def try_base_model(config: RunConfig) -> None:
+    """Load the base model's tokenizer once: it is first needed when the instructor has been paid for long since.
+
+    Raises BaseModelError where there is no such model.
+    """
+    from taskdef.policy.load import load_tokenizer
+
+    load_tokenizer(config.base_model)
 
 
 def open_run(path: Path) -> RunDirectory:

@@ -63,13 +63,15 @@ def headline(run: RunDirectory) -> list[str]:
 
 def counts_text(manifest: Manifest) -> str:
     """A stage's counts on one line: ``samples 200, dropped: duplicate 3, no_majority 9``."""
-    return _counts(manifest.summary)
+    return _counts({key: value for key, value in manifest.summary.items() if key != "spending"})
 
 
 def spending_text(run: RunDirectory) -> str:
     """What the instructor has cost so far, from the ledger."""
+    if run.config.instructor.startswith("procedural:"):
+        return "nothing: the instructor is a program"
     if not run.ledger_path.exists():
-        return "no instructor call recorded"
+        return "nothing: no instructor call is recorded"
     from taskdef.instruct.ledger import Ledger
 
     with contextlib.closing(Ledger(run.ledger_path)) as ledger:

@@ -133,7 +133,10 @@ class TerminalProgress:
 @contextlib.contextmanager
 def progress_on_stderr() -> Iterator[LineProgress | TerminalProgress]:
     """The progress that fits stderr; closed on the way out, so that an error is not printed into a live bar."""
-    progress = TerminalProgress() if sys.stderr.isatty() else LineProgress(sys.stderr)
+    on_terminal = sys.stderr.isatty()
+    if not on_terminal:  # the libraries' own bars would fill a log with carriage returns
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    progress = TerminalProgress() if on_terminal else LineProgress(sys.stderr)
     try:
         yield progress
     finally:
@@ -228,7 +231,8 @@ def rate(units: float, seconds: float) -> str:
     if units <= 0 or seconds <= 0:
         return ""
     if units >= seconds:
-        return f"{units / seconds:.1f}/s"
+        speed = units / seconds
+        return f"{speed:,.0f}/s" if speed >= 100 else f"{speed:.1f}/s"
     return f"{seconds / units:.1f} s each"
 
 
