@@ -277,7 +277,8 @@ def _warm_up(
 ) -> tuple[WarmUp, TransformersPolicy]:
     """Warm the base model up where that is needed; gives the record and the policy to go on with."""
     from taskdef.policy.attempts import readable_share
-    from taskdef.policy.warm_up import needs_warm_up, save_checkpoint, warm_up_policy
+    from taskdef.policy.load import save_checkpoint
+    from taskdef.policy.warm_up import needs_warm_up, warm_up_policy
 
     if (directory.path / "warm_up.json").exists():  # a process that was stopped later in this stage did it
         record = _warm_up_record(run)
@@ -296,7 +297,7 @@ def _warm_up(
             seed=run.config.seed,
             progress=progress,
         )
-        save_checkpoint(policy, directory.path / WARM_UP_FOLDER)
+        save_checkpoint(policy.model, policy.tokenizer, directory.path / WARM_UP_FOLDER)
     else:
         record = WarmUp(done=False, reason=reason, readable_before=readable)
     directory.write_json("warm_up.json", record.model_dump(mode="json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,16 @@ def load_policy(source: str | Path, definition: TaskDefinition, config: PolicyCo
     tokenizer = load_tokenizer(source)
     model = load_model(source, dtype=pick_dtype(config, device), device=device)
     return TransformersPolicy(str(source), model, tokenizer, definition, config)
+
+
+def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """An ordinary Hugging Face checkpoint, appearing under its name when complete; replaces what stands there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
 
 
 def _unloadable(source: str | Path, error: Exception) -> BaseModelError:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from taskdef.config import WarmUpConfig
 from taskdef.policy.attempts import Problem, attempt_problems, readable_share
 from taskdef.policy.master_weights import MasterWeightAdamW
 from taskdef.policy.prompting import PromptEncoder
+from taskdef.policy.shared_prefix import pack_groups, packed_log_probabilities, supports_shared_prefix
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Sample, WarmUp, WarmUpCheck
@@ -104,32 +105,34 @@ def warm_up_policy(
     )
 
 
-def supervised_loss(model: torch.nn.Module, encoder: PromptEncoder, samples: Sequence[Sample]) -> torch.Tensor:
+def supervised_loss(model: PreTrainedModel, encoder: PromptEncoder, samples: Sequence[Sample]) -> torch.Tensor:
     """Mean cross-entropy (nats a token) of the solutions' tokens, end of sequence included, given their prompts."""
-    rows = [(encoder.prompt_ids(sample.input), encoder.completion_ids(sample.solution)) for sample in samples]
+    completions = [encoder.completion_ids(sample.solution) for sample in samples]
+    tokens = sum(map(len, completions))
+    if supports_shared_prefix(model):  # not for sharing here, but for logits at solution tokens only
+        width = max(map(len, completions))
+        prompts = [encoder.prompt_ids(sample.input) for sample in samples]
+        packed = pack_groups(prompts, [[ids] for ids in completions], width=width)
+        log_probabilities, _ = packed_log_probabilities(model, packed, temperature=1.0, shape=(len(samples), width))
+        return -log_probabilities.sum() / tokens
+    rows = [(encoder.prompt_ids(sample.input), ids) for sample, ids in zip(samples, completions, strict=True)]
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
-    input_ids, labels, mask = [], [], []
-    for prompt, completion in rows:
-        padding = width - len(prompt) - len(completion)
-        input_ids.append(prompt + completion + [0] * padding)
-        labels.append([IGNORED] * len(prompt) + completion + [IGNORED] * padding)
-        mask.append([1] * (width - padding) + [0] * padding)
-    device = next(model.parameters()).device
+    padding = [width - len(prompt) - len(completion) for prompt, completion in rows]
     output = model(
-        input_ids=torch.tensor(input_ids, device=device),
-        attention_mask=torch.tensor(mask, device=device),
-        labels=torch.tensor(labels, device=device),
+        input_ids=_padded([prompt + completion for prompt, completion in rows], padding, 0, model.device),
+        attention_mask=_padded(
+            [[1] * len(prompt + completion) for prompt, completion in rows], padding, 0, model.device
+        ),
+        labels=_padded(
+            [[IGNORED] * len(prompt) + completion for prompt, completion in rows], padding, IGNORED, model.device
+        ),
     )
     loss: torch.Tensor = output.loss
     return loss
 
 
-def save_checkpoint(policy: TransformersPolicy, path: Path) -> None:
-    """Save model and tokenizer as an ordinary Hugging Face checkpoint, appearing under its name when complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    policy.model.save_pretrained(temporary)
-    policy.tokenizer.save_pretrained(temporary)
-    temporary.rename(path)
+def _padded(rows: Sequence[list[int]], padding: Sequence[int], value: int, device: torch.device) -> torch.Tensor:
+    return torch.tensor([row + [value] * count for row, count in zip(rows, padding, strict=True)], device=device)
 
 
 def _percent(share: float | None) -> str:

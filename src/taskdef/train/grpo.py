@@ -26,7 +26,7 @@ from trl import GRPOConfig, GRPOTrainer
 from taskdef.config import TrainConfig
 from taskdef.policy.prompting import PromptEncoder
 from taskdef.policy.sampling import sample_completions
-from taskdef.train.shared_prefix import pack_groups, packed_log_probabilities, supports_shared_prefix
+from taskdef.policy.shared_prefix import pack_groups, packed_log_probabilities, supports_shared_prefix
 
 _PER_ROW = (
     "prompt_ids",

@@ -15,7 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from taskdef.config import RunConfig
-from taskdef.policy.load import load_model, load_tokenizer, pick_device, pick_dtype
+from taskdef.policy.load import load_model, load_tokenizer, pick_device, pick_dtype, save_checkpoint
 from taskdef.policy.master_weights import MasterWeightAdamW
 from taskdef.policy.prompting import PromptEncoder
 from taskdef.policy.transformers_policy import stop_token_ids
@@ -97,7 +97,7 @@ def train_policy(
     trainer.train(resume_from_checkpoint=checkpoint)
     progress.finish()
     tuned = trainer.accelerator.unwrap_model(trainer.model)
-    save_tuned(tuned.merge_and_unload() if lora else tuned, tokenizer, model_path)
+    save_checkpoint(tuned.merge_and_unload() if lora else tuned, tokenizer, model_path)
     shutil.rmtree(arguments.output_dir, ignore_errors=True)  # optimizer states: several times the model's size
     return log.steps
 
@@ -133,16 +133,6 @@ def lora_config(rank: int) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
-def save_tuned(model: Any, tokenizer: Any, path: Path) -> None:
-    """An ordinary Hugging Face checkpoint, appearing under its name when complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
 
 
 class StepLog(TrainerCallback):
