@@ -1,0 +1,178 @@
+"""Shared parts: base models of some thousand weights, made on the spot, and the task they are asked to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Sample, TaskDefinition
+from taskdef.verify.isolated import Verifier
+
+if TYPE_CHECKING:
+    from taskdef.policy.transformers_policy import TransformersPolicy
+
+# Threads cost these models more than they bring, most of all where another process keeps the cores busy: a thread that
+# waits for its turn holds all others up.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<user>{{ message['content'] }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<model>{% endif %}"
+)
+
+LLAMA: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1200,
+}
+
+
+def save_tokenizer(folder: Path, *, chat: bool) -> int:
+    """A byte-level tokenizer without merges: any text comes back as it was. Gives the size of its vocabulary."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = ["<pad>", "<end>", "<user>", "<model>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<end>",
+        pad_token="<pad>",
+        additional_special_tokens=["<user>", "<model>"],
+    )
+    if chat:
+        fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+    return len(tokens)
+
+
+def save_llama(folder: Path, *, chat: bool = False, seed: int = 0, **changes: Any) -> Path:
+    """An untrained Llama with a byte-level tokenizer, as an ordinary Hugging Face checkpoint."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    size = save_tokenizer(folder, chat=chat)
+    torch.manual_seed(seed)
+    # the first weights are drawn widely: an untrained model with the usual small ones gives all tokens equal chances
+    config = LlamaConfig(
+        vocab_size=size, bos_token_id=1, eos_token_id=1, pad_token_id=0, initializer_range=0.3, **(LLAMA | changes)
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_chat_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a chat template."""
+    return save_llama(tmp_path_factory.mktemp("models") / "tiny-chat-llama", chat=True)
+
+
+@pytest.fixture(scope="session")
+def make_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a Llama with other dimensions: ``make_llama(max_position_embeddings=8)``."""
+    return lambda **changes: save_llama(tmp_path_factory.mktemp("models") / "llama", **changes)
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second architecture, whose first layer sees the last 16 tokens only."""
+    import torch
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-gemma"
+    folder.mkdir()
+    size = save_tokenizer(folder, chat=False)
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=1200,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention"],
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    Gemma3ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sums() -> TaskDefinition:
+    """Additions; the answer is the number after ``####``."""
+    return TaskDefinition(
+        name="sums",
+        description="Add two numbers.",
+        output_format="End with #### and the number.",
+        answer=AnswerSpec(read=AnswerReading.NUMBER_AFTER_MARKER, compare=AnswerComparison.NUMERIC),
+    )
+
+
+@pytest.fixture(scope="session")
+def letters() -> TaskDefinition:
+    """A task that noise sometimes solves: the answer is the last ASCII letter or digit of the output."""
+    return TaskDefinition(
+        name="letters",
+        description="Name a letter or a digit.",
+        output_format="One letter.",
+        answer=AnswerSpec(read=AnswerReading.REGEX, pattern="[A-Za-z0-9]", compare=AnswerComparison.TEXT),
+    )
+
+
+@pytest.fixture(scope="session")
+def sums_verifier(sums: TaskDefinition) -> Iterator[Verifier]:
+    with Verifier(sums.answer) as verifier:
+        yield verifier
+
+
+@pytest.fixture(scope="session")
+def letters_verifier(letters: TaskDefinition) -> Iterator[Verifier]:
+    with Verifier(letters.answer) as verifier:
+        yield verifier
+
+
+@pytest.fixture
+def sum_samples() -> list[Sample]:
+    return [
+        Sample(id=f"s{n}", input=f"{n} + {n + 1}?", solution=f"#### {2 * n + 1}", answer=str(2 * n + 1))
+        for n in range(12)
+    ]
+
+
+@pytest.fixture
+def load_tiny(sums: TaskDefinition) -> Callable[..., TransformersPolicy]:
+    """Loads a folder as a float32 CPU policy: ``load_tiny(folder, max_new_tokens=4)``."""
+    from taskdef.config import PolicyConfig
+    from taskdef.policy.load import load_policy
+
+    def load(folder: Path, definition: TaskDefinition = sums, **settings: Any) -> TransformersPolicy:
+        given = {"device": "cpu", "dtype": "float32", "max_new_tokens": 8, "max_prompt_tokens": 512} | settings
+        return load_policy(folder, definition, PolicyConfig.model_validate(given))
+
+    return load
+
+
+@pytest.fixture
+def offline_environment() -> dict[str, str]:
+    """The environment for a process of its own: nothing of the hub's cache, nothing that names a key."""
+    return {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_TOKEN"))}
