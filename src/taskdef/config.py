@@ -148,13 +148,18 @@ class TrainConfig(ConfigPart):
     kl_coefficient: float = Field(default=0.01, ge=0)
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
     """TRL's aggregation of the token losses."""
-    format_reward: float = Field(default=0.1, ge=0, le=1)
-    """Reward of a wrong answer that can be read (paper's code: 0.1 in tag tasks, 0 in GSM8K)."""
+    format_reward: float = Field(default=0.0, ge=0, le=1)
+    """Reward of a wrong answer that can be read (paper's code: 0 in GSM8K, 0.1 in tasks answered in tags)."""
     max_gradient_norm: float = Field(default=1.0, gt=0)
     micro_batch: int = Field(default=16, ge=1)
     """Completions in one forward and backward pass: bounds memory, changes nothing else."""
     save_every: int = Field(default=50, ge=1)
     """Steps between checkpoints."""
+
+    def steps(self, samples: int) -> int:
+        """Optimizer steps on a training set of that many samples."""
+        steps_an_epoch = max(1, samples // min(self.batch, max(1, samples)))
+        return self.max_steps or max(1, round(self.epochs * steps_an_epoch))
 
 
 class EvaluateConfig(ConfigPart):

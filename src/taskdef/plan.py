@@ -58,8 +58,7 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
     adapted = samples if config.adapt.enabled else 0
     pool = samples + adapted
     selected = pool if config.select.strategy == "all" else min(config.select.size, pool)
-    steps_an_epoch = max(1, selected // config.train.batch)
-    steps = config.train.max_steps or max(1, round(config.train.epochs * steps_an_epoch))
+    steps = config.train.steps(selected)
     rows = _test_rows(definition, config)
     models = 2 if config.warm_up.mode == "never" else 3
     return Estimate(

@@ -62,7 +62,9 @@ def pick_dtype(config: PolicyConfig, device: torch.device) -> torch.dtype:
 def load_model(source: str | Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The causal language model. A PEFT adapter folder is merged into its base. Raises BaseModelError."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # its bars for reading and writing weights would break into taskdef's own
     resolved = resolve_model(source)
     try:
         if (Path(resolved) / "adapter_config.json").exists():

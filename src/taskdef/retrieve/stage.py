@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskdef.config import RetrieveConfig
+from taskdef.errors import LibraryError
 from taskdef.instruct.protocol import Instructor
+from taskdef.instruct.words import content_words
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Passage, TaskDefinition
 from taskdef.retrieve.index import Index
@@ -50,8 +52,10 @@ async def retrieve_passages(
 ) -> Retrieval:
     """Read the libraries, ask for keywords, return the best ``config.passages`` passages.
 
-    Without libraries nothing is asked and nothing is found; samples are then written from the definition alone.
-    Raises LibraryError where a library is missing or all are empty, InstructorError where no keywords can be had.
+    Without libraries nothing is asked and nothing is found; samples are then written from the definition alone. Where
+    no passage holds any of the keywords, which a weak instructor can bring about, the words of the task's description
+    take their place. Raises LibraryError where a library is missing, all are empty or no passage holds any of these
+    words, InstructorError where no keywords can be had.
     """
     progress = progress or SilentProgress()
     if not definition.passages:
@@ -64,18 +68,29 @@ async def retrieve_passages(
     for part in skipped[:5]:
         progress.line(f"  skipped {part.what}: {part.why}")
     keywords = await instructor.keywords(definition)
-    index = Index(passages)
-    rankings = [
-        [
-            passage.model_copy(update={"domain": query.domain})
-            for passage in index.search(query.text, count=config.passages)
-        ]
-        for query in build_queries(definition, keywords)
-    ]
-    found = take_turns(rankings, config.passages)
     progress.line(f"keywords: {', '.join(keywords)}")
+    index = Index(passages)
+    found = _search(index, definition, keywords, config.passages)
+    if not found:
+        keywords = content_words(definition.description)
+        progress.line(f"no passage holds any of them; searching for the description's words: {', '.join(keywords)}")
+        found = _search(index, definition, keywords, config.passages)
+    if not found:
+        raise LibraryError(
+            f"{', '.join(library.source for library in libraries)}: none of {len(passages)} passages holds a keyword of "
+            f"the instructor or a word of the task's description",
+            next_step="give a library about the task's subject (--passages PATH), or none at all",
+        )
     progress.line(f"{len(found)} passages hold at least one of them")
     return Retrieval(tuple(found), tuple(keywords), tuple(libraries), config.passages)
+
+
+def _search(index: Index, definition: TaskDefinition, keywords: list[str], count: int) -> list[Passage]:
+    rankings = [
+        [passage.model_copy(update={"domain": query.domain}) for passage in index.search(query.text, count=count)]
+        for query in build_queries(definition, keywords)
+    ]
+    return take_turns(rankings, count)
 
 
 def take_turns(rankings: Sequence[Sequence[Passage]], count: int) -> list[Passage]:

@@ -45,13 +45,12 @@ def grpo_arguments(
     """taskdef's settings as TRL's; one generation an optimizer step, so old and new policy are equal."""
     sequences = config.batch * config.completions
     micro_batch = largest_divisor(sequences, config.micro_batch)
-    steps_an_epoch = max(1, samples // min(config.batch, samples))
     return GRPOConfig(
         output_dir=output_dir,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=sequences // micro_batch,
         num_generations=config.completions,
-        max_steps=config.max_steps or max(1, round(config.epochs * steps_an_epoch)),
+        max_steps=config.steps(samples),
         learning_rate=config.learning_rate,
         lr_scheduler_type="constant",
         max_grad_norm=config.max_gradient_norm,
