@@ -4,7 +4,10 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from taskdef.config import RetrieveConfig
+from taskdef.errors import LibraryError
 from taskdef.instruct.procedural import ProceduralInstructor
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Passage, PassageSource, TaskDefinition
 from taskdef.retrieve.index import Index
@@ -67,6 +70,31 @@ def test_the_stage_returns_the_best_passages_and_what_it_searched(tmp_path: Path
 def test_no_libraries_is_no_error() -> None:
     retrieval = retrieve(definition(None), 5)
     assert (retrieval.passages, retrieval.keywords, retrieval.libraries) == ((), (), ())
+
+
+class Alphabet(ProceduralInstructor):
+    """Names keywords that stand in no passage, as SmolLM2 does: it counts up the alphabet."""
+
+    async def keywords(self, definition: TaskDefinition) -> list[str]:
+        return ["a", "b", "c"]
+
+
+def test_keywords_that_find_nothing_give_way_to_the_descriptions_words(tmp_path: Path) -> None:
+    instructor = Alphabet("chain_sum", seed=0)
+    found = asyncio.run(retrieve_passages(definition(tmp_path), RetrieveConfig(passages=2), instructor=instructor))
+    assert {p.text for p in found.passages} == {TEXTS[0], TEXTS[2]}
+    assert found.keywords == ("work", "sum", "difference", "numbers")
+
+
+def test_a_library_about_something_else_is_refused(tmp_path: Path) -> None:
+    task = definition(tmp_path, description="Translate proverbs.")
+    with pytest.raises(LibraryError) as refusal:
+        asyncio.run(retrieve_passages(task, RetrieveConfig(passages=2), instructor=Alphabet("chain_sum", seed=0)))
+    assert refusal.value.message == (
+        f"{tmp_path / 'library.jsonl'}: none of 4 passages holds a keyword of the instructor or a word of the task's "
+        "description"
+    )
+    assert refusal.value.next_step == "give a library about the task's subject (--passages PATH), or none at all"
 
 
 def test_sub_domains_take_turns(tmp_path: Path) -> None:

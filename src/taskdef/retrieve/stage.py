@@ -77,8 +77,8 @@ async def retrieve_passages(
         found = _search(index, definition, keywords, config.passages)
     if not found:
         raise LibraryError(
-            f"{', '.join(library.source for library in libraries)}: none of {len(passages)} passages holds a keyword of "
-            f"the instructor or a word of the task's description",
+            f"{', '.join(library.source for library in libraries)}: none of {len(passages)} passages holds a keyword "
+            "of the instructor or a word of the task's description",
             next_step="give a library about the task's subject (--passages PATH), or none at all",
         )
     progress.line(f"{len(found)} passages hold at least one of them")
