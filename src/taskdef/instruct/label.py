@@ -53,7 +53,7 @@ async def label_drafts(
     With an instructor whose labels are right by construction nothing is put to the vote: ``votes`` and ``vote_count``
     of the sample are 0 and its vote share is None, not a unanimous vote that nobody cast.
 
-    ``progress`` shows a bar of its own, one unit a request.
+    ``progress`` shows a bar of its own, one unit a request, where there is anything to vote on.
     """
     progress = progress or SilentProgress()
     readings = await asyncio.to_thread(verifier.read_all, [request.draft.solution for request in requests])
@@ -66,7 +66,8 @@ async def label_drafts(
             outcome = _sample(request, request.draft.solution, answer, votes=0, vote_count=0)
         else:
             outcome = await vote(request)
-        progress.advance()
+        if not instructor.labels_by_construction:
+            progress.advance()
         return outcome
 
     async def vote(request: LabelRequest) -> Sample | Drop:
@@ -80,7 +81,8 @@ async def label_drafts(
         winner = random.Random(f"{seed}/solution/{request.id}").choice(tally.winners)
         return _sample(request, outputs[winner], tally.answer, votes=tally.votes, vote_count=tally.vote_count)
 
-    progress.start("votes", total=len(requests))
+    if requests and not instructor.labels_by_construction:
+        progress.start("votes", total=len(requests))
     outcomes = await asyncio.gather(
         *(label(request, reading.answer, reading.failure) for request, reading in zip(requests, readings, strict=True))
     )
