@@ -18,20 +18,54 @@ if TYPE_CHECKING:
     from taskdef.policy.transformers_policy import TransformersPolicy
 
 
+_MODEL_FILES = ("config.json", "adapter_config.json")
+_HUB_SECONDS = 10.0
+"""Longest wait for the hub's first answer."""
+
+
 def resolve_model(source: str | Path) -> str:
-    """A folder or hub id for ``from_pretrained``. Raises BaseModelError where a folder holds no model."""
+    """A folder or hub id for ``from_pretrained``. Raises BaseModelError where there is no such model."""
     text = str(source)
     if text.startswith(BUILTIN_PREFIX):
         return str(resolve_builtin(text.removeprefix(BUILTIN_PREFIX)))
     path = Path(text)
-    if path.exists() and not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
-        raise BaseModelError(f"{text}: no config.json there, so it is not a model folder")
+    if path.exists() and not any((path / name).exists() for name in _MODEL_FILES):
+        raise BaseModelError(
+            f"{text}: no config.json there, so it is not a model folder",
+            next_step="give the folder that save_pretrained wrote",
+        )
     looks_local = text.startswith((".", "/", "~")) or text.count("/") > 1
     if looks_local and not path.exists():
         raise BaseModelError(
             f"{text}: no such folder", next_step=f"give a model folder, a hub id, or {BUILTIN_PREFIX}smollm2-135m"
         )
+    if not path.exists():
+        _require_on_hub(text)
     return text
+
+
+def _require_on_hub(model_id: str) -> None:
+    """Ask the hub once for a model that no cache holds; from_pretrained would try for most of a minute.
+
+    Raises BaseModelError where the hub cannot be reached or has no such model.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if any(isinstance(try_to_load_from_cache(model_id, name), str) for name in _MODEL_FILES):
+        return
+    try:
+        HfApi().model_info(model_id, timeout=_HUB_SECONDS)
+    except RepositoryNotFoundError:
+        reason = "the hub has no such model, or none that is open to you"
+    except Exception as error:  # errors of the HTTP library come through as they are, and the library changes
+        reason = f"the hub cannot be reached: {_first_line(error)}"
+    else:
+        return
+    raise BaseModelError(
+        f"{model_id}: no such folder, and {reason}",
+        next_step=f"give a model folder, a hub id that this machine can reach, or {BUILTIN_PREFIX}smollm2-135m",
+    )
 
 
 def pick_device(config: PolicyConfig) -> torch.device:
@@ -61,6 +95,7 @@ def pick_dtype(config: PolicyConfig, device: torch.device) -> torch.dtype:
 
 def load_model(source: str | Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The causal language model. A PEFT adapter folder is merged into its base. Raises BaseModelError."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -73,7 +108,7 @@ def load_model(source: str | Path, *, dtype: torch.dtype, device: torch.device) 
             model = AutoPeftModelForCausalLM.from_pretrained(resolved, dtype=dtype).merge_and_unload()
         else:
             model = AutoModelForCausalLM.from_pretrained(resolved, dtype=dtype)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _unloadable(source, error) from error
     loaded: PreTrainedModel = model.to(device)
     return loaded.eval()
@@ -113,8 +148,11 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 
 def _unloadable(source: str | Path, error: Exception) -> BaseModelError:
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return BaseModelError(
-        f"{source}: cannot be loaded as a causal language model: {first_line}",
+        f"{source}: cannot be loaded as a causal language model: {_first_line(error)}",
         next_step=f"give a model folder, a hub id that this machine can reach, or {BUILTIN_PREFIX}smollm2-135m",
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
