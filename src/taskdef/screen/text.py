@@ -16,10 +16,10 @@ _BRACKETS = frozenset("()[]{}$\\_")
 
 @dataclass(frozen=True)
 class Grams:
-    """All n-grams of one input, as hashes: those that hold a number or a sign, and those of words alone."""
+    """All n-grams of one input, as hashes: those that hold a number, and those without."""
 
     worded: frozenset[int]
-    """N-grams of words alone: only these can be common wording."""
+    """N-grams without a number: only these can be common wording."""
     exact: frozenset[int]
     """N-grams that hold a number."""
 

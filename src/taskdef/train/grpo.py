@@ -8,7 +8,7 @@ A_i = (r_i - mean r) / (std r + 1e-4), and the loss of a token is
 TRL computes it. Three things differ from its stock trainer, none changes what is learned from a group with a signal:
 
 - rollouts come from ``policy.sampling`` (one prefill a prompt, finished rows leave the batch);
-- log-probabilities come from ``train.shared_prefix`` (one sequence for a prompt and all its completions), where the
+- log-probabilities come from ``policy.shared_prefix`` (one sequence for a prompt and all its completions), where the
   model's attention allows it;
 - groups whose rewards are all equal, whose advantages are all zero, are left out of the forward and backward pass,
   the reference model's included. What is left out with them is their KL term; they are counted at every step
