@@ -28,7 +28,7 @@ class ConfigPart(BaseModel):
 
 
 class InstructorConfig(ConfigPart):
-    """How the instructor is called (shared by the stages that call it). Nothing here changes an answer's meaning."""
+    """How the instructor is called, shared by the stages that call it."""
 
     concurrency: int = Field(default=16, ge=1)
     """Requests in flight at once."""
@@ -193,7 +193,7 @@ class RunConfig(ConfigPart):
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
     "small": {
-        "policy": {"max_new_tokens": 32, "max_prompt_tokens": 1024, "batch_tokens": 8192},
+        "policy": {"max_new_tokens": 32, "max_prompt_tokens": 1024, "batch_tokens": 16384},
         "synthesize": {"samples": 200, "votes": 4},
         "select": {"size": 150, "attempts": 16},
         "train": {

@@ -178,9 +178,8 @@ def _adapt(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
     directory.write_records("samples.jsonl", kept)
     directory.write_records("drops.jsonl", drops)
     directory.write_records("attempts.jsonl", adaptation.attempts)
-    for partial in directory.path.glob("attempts-*.jsonl"):
-        partial.unlink()
-    artifacts = ["samples.jsonl", "drops.jsonl", "attempts.jsonl", "warm_up.json"]
+    by_model = sorted(path.name for path in directory.path.glob("attempts-*.jsonl"))
+    artifacts = ["samples.jsonl", "drops.jsonl", "attempts.jsonl", "warm_up.json", *by_model]
     return artifacts, {**adaptation.summary(kept, drops), "warm_up_steps": warm_up.steps, "spending": spending}
 
 

@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 RUN_FILE = "run.yaml"
 
 STAGE_SETTINGS: dict[Stage, tuple[str, ...]] = {
-    Stage.RETRIEVE: ("instructor", "seed", "retrieve"),
+    Stage.RETRIEVE: ("instructor", "instruct.max_tokens", "seed", "retrieve"),
     Stage.SYNTHESIZE: ("synthesize", "verify"),
     Stage.ADAPT: ("base_model", "policy", "warm_up", "adapt"),
     Stage.SELECT: ("select",),
@@ -40,7 +40,7 @@ STAGE_SETTINGS: dict[Stage, tuple[str, ...]] = {
     Stage.EVALUATE: ("evaluate",),
 }
 """The settings (or parts) that first matter in each stage; a stage depends on its own and all earlier ones.
-``instruct`` is in none: it says how calls are made, never what comes back."""
+The rest of ``instruct`` is in none: it says how calls are made, never what comes back."""
 
 
 class StageDirectory:
@@ -170,11 +170,15 @@ class RunDirectory:
     def create(cls, path: Path, definition: TaskDefinition, config: RunConfig) -> RunDirectory:
         """Make a new run, or open the existing one if definition and config are the same.
 
-        Raises ConfigError, naming every changed key and the two ways out, where they differ.
+        Settings that change no result (``instruct.timeout_seconds``) may differ: the new values are taken over. Raises
+        ConfigError, naming every changed key and the two ways out, where anything else differs.
         """
         if (path / RUN_FILE).exists():
             existing = cls.open(path)
             existing.refuse_changes(definition, config)
+            if config != existing.config:
+                existing.config = config
+                existing._write_run_file()
             return existing
         if path.exists() and any(path.iterdir()):
             raise RunError(f"{path}: is not empty and not a run", next_step="choose another name with --name")

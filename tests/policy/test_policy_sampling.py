@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from taskdef.config import PolicyConfig
-from taskdef.policy.sampling import _choose, sample_completions
-from taskdef.policy.transformers_policy import TransformersPolicy, batches_by_length, stop_token_ids
+from taskdef.policy.sampling import _choose, batches_by_length, sample_completions
+from taskdef.policy.transformers_policy import TransformersPolicy, stop_token_ids
 
 LoadTiny = Callable[..., TransformersPolicy]
 PROMPTS = [[9, 40, 7], [100, 20, 33, 60, 61, 62, 63, 64], [5], [12, 200, 201, 17, 5]]
@@ -132,7 +131,7 @@ def test_stop_tokens_are_the_tokenizers_and_the_generation_configs(tiny_llama: P
 
 
 def test_batches_hold_like_lengths_and_stay_under_the_bound() -> None:
-    config = PolicyConfig(max_new_tokens=10, batch_tokens=100)
+    bounds = {"count": 2, "max_new_tokens": 10, "batch_tokens": 100}
     # rows x (longest + 10): the two of 3 and 5 fit two completions each (4 x 15), a third prompt of 20 would not
-    assert batches_by_length([20, 3, 200, 5, 8], count=2, config=config) == [[1, 3], [4], [0], [2]]
-    assert batches_by_length([], count=2, config=config) == []
+    assert batches_by_length([20, 3, 200, 5, 8], **bounds) == [[1, 3], [4], [0], [2]]
+    assert batches_by_length([], **bounds) == []

@@ -69,12 +69,18 @@ def _require_on_hub(model_id: str) -> None:
 
 
 def pick_device(config: PolicyConfig) -> torch.device:
-    """The device asked for, or the GPU where there is one. Raises BaseModelError where CUDA is asked for in vain."""
+    """The device asked for, or the GPU where there is one. Raises BaseModelError where CUDA is asked for in vain,
+    or several GPUs are visible: TRL would spread the model over them in a way that rollouts cannot use."""
     import torch
 
     if config.device == "cuda" and not torch.cuda.is_available():
         raise BaseModelError(
             "policy.device is 'cuda', but no CUDA device is visible", next_step="--set policy.device=cpu"
+        )
+    if config.device != "cpu" and torch.cuda.device_count() > 1:
+        raise BaseModelError(
+            f"{torch.cuda.device_count()} GPUs are visible, and this version trains on one",
+            next_step="CUDA_VISIBLE_DEVICES=0 taskdef run …",
         )
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     return torch.device(chosen)

@@ -33,6 +33,7 @@ class MasterWeightAdamW(torch.optim.AdamW):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         for parameter, master in zip(self.model_parameters, self.masters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None  # both at once for all parameters would be the peak of the whole training
         loss: float | None = super().step(closure)
         for parameter, master in zip(self.model_parameters, self.masters, strict=True):
             parameter.copy_(master)

@@ -17,6 +17,54 @@ _COMPACT_BELOW = 0.75
 """Share of unfinished rows under which the batch is compacted; compacting copies the cache, so not at every end."""
 
 
+def sample_in_batches(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    count: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float = 1.0,
+    stop_ids: frozenset[int],
+    pad_id: int,
+    generator: torch.Generator,
+    batch_tokens: int,
+) -> list[list[list[int]]]:
+    """``sample_completions`` in batches of at most ``batch_tokens`` positions (one prompt's group at the least).
+
+    Prompts of like length go together, for left padding is work; the order follows from the prompts alone, so equal
+    arguments give equal results.
+    """
+    completions: list[list[list[int]]] = [[] for _ in prompts]
+    for batch in batches_by_length([len(prompt) for prompt in prompts], count, max_new_tokens, batch_tokens):
+        sampled = sample_completions(
+            model,
+            [prompts[place] for place in batch],
+            count=count,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            stop_ids=stop_ids,
+            pad_id=pad_id,
+            generator=generator,
+        )
+        for place, group in zip(batch, sampled, strict=True):
+            completions[place] = group
+    return completions
+
+
+def batches_by_length(lengths: Sequence[int], count: int, max_new_tokens: int, batch_tokens: int) -> list[list[int]]:
+    """Places of prompts grouped by length so that (longest prompt + response) x rows stays under ``batch_tokens``."""
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
+        rows = (len(batches[-1]) + 1) * count if batches else 0
+        if batches and rows * (lengths[place] + max_new_tokens) <= batch_tokens:
+            batches[-1].append(place)
+        else:
+            batches.append([place])
+    return batches
+
+
 @torch.inference_mode()
 def sample_completions(
     model: PreTrainedModel,

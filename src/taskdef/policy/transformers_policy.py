@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from taskdef.config import PolicyConfig
 from taskdef.errors import BaseModelError
 from taskdef.policy.prompting import PromptEncoder
-from taskdef.policy.sampling import sample_completions
+from taskdef.policy.sampling import sample_in_batches
 from taskdef.records import Completion, TaskDefinition
 
 
@@ -52,22 +52,18 @@ class TransformersPolicy:
     def complete(self, inputs: Sequence[str], *, count: int, temperature: float, seed: int) -> list[list[Completion]]:
         prompts = [self.encoder.prompt_ids(sample_input) for sample_input in inputs]
         generator = torch.Generator(device=self.model.device).manual_seed(seed)
-        completions: list[list[Completion]] = [[] for _ in inputs]
-        # like lengths together: left padding is work; the order is a function of the inputs, so results repeat
-        for batch in batches_by_length([len(prompt) for prompt in prompts], count, self.config):
-            sampled = sample_completions(
-                self.model,
-                [prompts[place] for place in batch],
-                count=count,
-                max_new_tokens=self.config.max_new_tokens,
-                temperature=temperature,
-                stop_ids=self.stop_ids,
-                pad_id=int(self.tokenizer.pad_token_id),
-                generator=generator,
-            )
-            for place, group in zip(batch, sampled, strict=True):
-                completions[place] = [self.as_completion(ids) for ids in group]
-        return completions
+        sampled = sample_in_batches(
+            self.model,
+            prompts,
+            count=count,
+            max_new_tokens=self.config.max_new_tokens,
+            temperature=temperature,
+            stop_ids=self.stop_ids,
+            pad_id=int(self.tokenizer.pad_token_id),
+            generator=generator,
+            batch_tokens=self.config.batch_tokens,
+        )
+        return [[self.as_completion(ids) for ids in group] for group in sampled]
 
     def as_completion(self, ids: list[int]) -> Completion:
         """Tokens of one continuation as a record."""
@@ -76,18 +72,6 @@ class TransformersPolicy:
             token_count=len(ids),
             truncated=not ids or ids[-1] not in self.stop_ids,
         )
-
-
-def batches_by_length(lengths: Sequence[int], count: int, config: PolicyConfig) -> list[list[int]]:
-    """Places of prompts grouped by length so that (longest prompt + response) x rows stays under ``batch_tokens``."""
-    batches: list[list[int]] = []
-    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
-        rows = (len(batches[-1]) + 1) * count if batches else 0
-        if batches and rows * (lengths[place] + config.max_new_tokens) <= config.batch_tokens:
-            batches[-1].append(place)
-        else:
-            batches.append([place])
-    return batches
 
 
 def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -25,7 +25,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from taskdef.config import TrainConfig
 from taskdef.policy.prompting import PromptEncoder
-from taskdef.policy.sampling import sample_completions
+from taskdef.policy.sampling import sample_in_batches
 from taskdef.policy.shared_prefix import pack_groups, packed_log_probabilities, supports_shared_prefix
 
 _PER_ROW = (
@@ -37,6 +37,10 @@ _PER_ROW = (
     "old_per_token_logps",
     "ref_per_token_logps",
 )
+
+
+MOST_PACKED_POSITIONS = 4096
+"""Longest packed group. The mask and the attention grow with its square: many long completions are cheaper apart."""
 
 
 def grpo_arguments(
@@ -82,10 +86,18 @@ def largest_divisor(total: int, limit: int) -> int:
 class SharedPrefillGRPOTrainer(GRPOTrainer):
     """TRL's GRPO trainer, fed by taskdef's rollouts, without the groups that carry no signal."""
 
-    def __init__(self, *arguments: Any, encoder: PromptEncoder, stop_ids: frozenset[int], **named: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        encoder: PromptEncoder,
+        stop_ids: frozenset[int],
+        batch_tokens: int,
+        **named: Any,
+    ) -> None:
         self.beta: float = 0.0  # set by TRL from the arguments
         self.encoder = encoder
         self.stop_ids = stop_ids
+        self.batch_tokens = batch_tokens
         super().__init__(*arguments, rollout_func=self.roll_out, **named)
         model = self.accelerator.unwrap_model(self.model)
         # the packed forward pass calls the decoder inside the model, past the wrapper that syncs gradients
@@ -103,7 +115,7 @@ class SharedPrefillGRPOTrainer(GRPOTrainer):
         generator.manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
         was_training = model.training
         model.eval()
-        sampled = sample_completions(
+        sampled = sample_in_batches(
             model,
             prompt_ids,
             count=count,
@@ -113,6 +125,7 @@ class SharedPrefillGRPOTrainer(GRPOTrainer):
             stop_ids=self.stop_ids,
             pad_id=int(self.processing_class.pad_token_id),
             generator=generator,
+            batch_tokens=self.batch_tokens,
         )
         model.train(was_training)
         return {
@@ -154,14 +167,16 @@ class SharedPrefillGRPOTrainer(GRPOTrainer):
         batch_size: int | None = None,
         **named: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        if not self.shares_prefixes:
+        packed_positions = input_ids.size(1) + (self.num_generations - 1) * logits_to_keep
+        if not self.shares_prefixes or packed_positions > MOST_PACKED_POSITIONS:
             stock: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
             stock = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, **named
             )
             return stock
         unwrapped = self.accelerator.unwrap_model(model)
-        log_probabilities, entropies = [], []
+        log_probabilities: list[torch.Tensor] = []
+        entropies: list[torch.Tensor] = []
         for start in range(0, len(input_ids), batch_size or len(input_ids)):
             part = slice(start, start + (batch_size or len(input_ids)))
             with self.accelerator.autocast():

@@ -90,6 +90,7 @@ def train_policy(
         callbacks=[log],
         encoder=encoder,
         stop_ids=stop_ids,
+        batch_tokens=config.policy.batch_tokens,
     )
     trainer.remove_callback(PrinterCallback)
     if not trainer.shares_prefixes:
