@@ -11,12 +11,14 @@ import pytest
 import torch
 from transformers import TrainerCallback
 from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from taskdef.config import TrainConfig
 from taskdef.policy.prompting import PromptEncoder
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.records import Sample
 from taskdef.train.grpo import (
+    EpochSampler,
     SharedPrefillGRPOTrainer,
     grouped_log_probabilities,
     grpo_arguments,
@@ -253,6 +255,23 @@ def test_the_micro_batch_divides_the_batch(total: int, limit: int, expected: int
     assert largest_divisor(total, limit) == expected
 
 
+def test_an_epochs_order_follows_from_seed_and_epoch() -> None:
+    def orders(seed: int, epochs: list[int]) -> list[list[int]]:
+        sampler = EpochSampler(list(range(20)), 2, 5, 1, True, seed)
+        found = []
+        for epoch in epochs:
+            sampler.set_epoch(epoch)
+            found.append(list(sampler))
+        return found
+
+    first, second, third = orders(0, [0, 1, 2])
+    assert orders(0, [2]) == [third]  # as where a run goes on in its third epoch
+    assert first != second
+    assert orders(1, [0]) != [first]
+    assert sorted(first) == sorted(list(range(20)) * 2)
+    assert first[0::2] == first[1::2]  # a prompt's completions stand together
+
+
 def test_trl_still_calls_what_is_overridden_as_it_did() -> None:
     """A new TRL that passes other arguments would train on the wrong numbers without an error."""
     assert list(inspect.signature(GRPOTrainer._generate_and_score_completions).parameters) == ["self", "inputs"]
@@ -277,3 +296,13 @@ def test_trl_still_calls_what_is_overridden_as_it_did() -> None:
         "image_position_ids",
     ]
     assert inspect.signature(GRPOTrainer.__init__).parameters["rollout_func"].default is None
+    assert list(inspect.signature(GRPOTrainer._get_train_sampler).parameters) == ["self", "dataset"]
+    assert list(inspect.signature(RepeatSampler.__init__).parameters) == [
+        "self",
+        "data_source",
+        "mini_repeat_count",
+        "batch_size",
+        "repeat_count",
+        "shuffle",
+        "seed",
+    ]

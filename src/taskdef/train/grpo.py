@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from taskdef.config import TrainConfig
 from taskdef.policy.prompting import PromptEncoder
@@ -83,6 +84,17 @@ def largest_divisor(total: int, limit: int) -> int:
     return next(size for size in range(min(limit, total), 0, -1) if total % size == 0)
 
 
+class EpochSampler(RepeatSampler):
+    """TRL's sampler, but an epoch's order follows from seed and epoch alone.
+
+    So a run that goes on from a checkpoint meets the prompts that an undisturbed one would have met.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before each epoch."""
+        self.generator.manual_seed(self.seed * 1_000_003 + epoch)
+
+
 class SharedPrefillGRPOTrainer(GRPOTrainer):
     """TRL's GRPO trainer, fed by taskdef's rollouts, without the groups that carry no signal."""
 
@@ -133,6 +145,12 @@ class SharedPrefillGRPOTrainer(GRPOTrainer):
             "completion_ids": [ids for group in sampled for ids in group],
             "logprobs": None,
         }
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        stock = super()._get_train_sampler(dataset)
+        return EpochSampler(
+            stock.data_source, stock.mini_repeat_count, stock.batch_size, stock.repeat_count, stock.shuffle, stock.seed
+        )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         beta, self.beta = self.beta, 0.0  # TRL would score every row under the reference model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import statistics
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from taskdef.config import RunConfig
 from taskdef.policy.load import load_model, load_tokenizer, pick_device, pick_dtype, save_checkpoint
@@ -47,7 +48,8 @@ def train_policy(
     model cannot be loaded.
     """
     progress = progress or SilentProgress()
-    logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
+    for name in ("transformers.trainer", "transformers.trainer_utils"):  # talk about checkpoints and file times
+        logging.getLogger(name).setLevel(logging.ERROR)
     device = pick_device(config.policy)
     tokenizer = load_tokenizer(start)
     lora = config.train.adapter == "lora"
@@ -63,10 +65,15 @@ def train_policy(
         seed=config.seed,
         use_cpu=device.type == "cpu",
     )
-    checkpoint = get_last_checkpoint(arguments.output_dir) if Path(arguments.output_dir).is_dir() else None
-    done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    checkpoints = Path(arguments.output_dir)
+    done, checkpoint = last_checkpoint(checkpoints)
     steps = [step for step in directory.read_partial(LOG_FILE, TrainingStep) if step.step <= done]
     directory.write_records(LOG_FILE, steps)  # steps after the checkpoint are taken again
+    if checkpoint is not None and done >= arguments.max_steps:
+        # only the model was still to be saved; Trainer would take one step more
+        finished = load_model(checkpoint, dtype=model.dtype, device=device)
+        _leave_model(finished, tokenizer, model_path, checkpoints)
+        return steps
     log = StepLog(directory, steps, arguments.max_steps, progress)
     trainer = SharedPrefillGRPOTrainer(
         model=model,
@@ -95,12 +102,37 @@ def train_policy(
     trainer.remove_callback(PrinterCallback)
     if not trainer.shares_prefixes:
         progress.line("this model's attention cannot share prompts between completions: plain forward passes")
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     progress.finish()
     tuned = trainer.accelerator.unwrap_model(trainer.model)
-    save_checkpoint(tuned.merge_and_unload() if lora else tuned, tokenizer, model_path)
-    shutil.rmtree(arguments.output_dir, ignore_errors=True)  # optimizer states: several times the model's size
+    _leave_model(tuned.merge_and_unload() if lora else tuned, tokenizer, model_path, checkpoints)
     return log.steps
+
+
+def last_checkpoint(folder: Path) -> tuple[int, Path | None]:
+    """Steps done and folder of the last whole checkpoint: (0, None) where there is none.
+
+    Trainer writes straight into ``checkpoint-N`` and its state last, so a kill can leave a folder without it, or half.
+    """
+    numbered = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*")}
+    for step, path in sorted(numbered.items(), reverse=True):
+        try:
+            json.loads((path / TRAINER_STATE_NAME).read_bytes())
+        except (OSError, ValueError):
+            continue
+        return step, path
+    return 0, None
+
+
+def _leave_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_path: Path, checkpoints: Path
+) -> None:
+    """Save the tuned model, then remove the checkpoints: optimizer states are several times the model's size."""
+    save_checkpoint(model, tokenizer, model_path)
+    removed = checkpoints.with_name(f".{CHECKPOINTS}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    checkpoints.rename(removed)  # first, so that a kill leaves no checkpoint that looks whole and is not
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def summarise(steps: Sequence[TrainingStep]) -> dict[str, Any]:
