@@ -17,6 +17,7 @@ from taskdef.config import TrainConfig
 from taskdef.policy.prompting import PromptEncoder
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.records import Sample
+from taskdef.train import grpo
 from taskdef.train.grpo import (
     EpochSampler,
     SharedPrefillGRPOTrainer,
@@ -111,7 +112,7 @@ def one_step(
     if stock:
         trainer = GRPOTrainer(**named, rollout_func=lambda prompts, _: fixed_rollout(prompts, encoder))
     else:
-        trainer = FixedTrainer(**named, encoder=encoder, stop_ids=policy.stop_ids)
+        trainer = FixedTrainer(**named, encoder=encoder, stop_ids=policy.stop_ids, batch_tokens=4096)
     # away from the reference model, or the KL part and its gradient would be zero
     torch.manual_seed(1)
     with torch.no_grad():
@@ -133,7 +134,7 @@ def one_step(
         (HALF_A_SIGNAL, {"kl_coefficient": 0.0}),  # a group is left out, and nothing changes
         (HALF_A_SIGNAL, {"kl_coefficient": 0.01, "loss_type": "dr_grpo"}),  # where it cannot be, it is not
     ],
-    ids=str,
+    ids=["beta 0", "beta", "one micro-batch", "grpo loss", "lora", "half a signal", "half a signal, dr_grpo"],
 )
 def test_loss_and_gradients_are_those_of_the_stock_trainer(
     rewards: dict[str, list[float]],
@@ -181,6 +182,21 @@ def test_zero_signal_groups_are_counted_and_a_step_without_signal_moves_nothing(
     moved = any(gradient.any() for gradient in step.gradients.values())
     assert moved is (share < 1)
     assert all(gradient.isfinite().all() for gradient in step.gradients.values())
+
+
+def test_groups_too_long_to_pack_take_the_stock_way(
+    tiny_llama: Path,
+    load_tiny: LoadTiny,
+    sum_samples: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed, apart = (
+        one_step(load_tiny(tiny_llama), sum_samples[:2], tmp_path, stock=False, rewards=SIGNAL)
+        for _ in (monkeypatch.setattr(grpo, "MOST_PACKED_POSITIONS", limit) for limit in (4096, 10))
+    )
+    for name, gradient in packed.gradients.items():
+        assert (apart.gradients[name] - gradient).norm() < 1e-4 * gradient.norm() + 1e-9, name
 
 
 def test_a_model_with_a_sliding_window_takes_the_stock_way(
