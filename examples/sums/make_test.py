@@ -1,10 +1,10 @@
-"""Writes test.jsonl: 240 different two-term sums and differences that reasoning-gym's chain_sum makes.
+"""Writes test.jsonl: 200 different two-term sums and differences that reasoning-gym's chain_sum makes.
 
     python examples/sums/make_test.py
 
-There are only 200 problems with terms of one digit. The test takes 80 of them and leaves 120 for training, and fills
-up with terms of two digits, of which there are 16,200. Training seeds are hashes, so no seed is safe by its distance
-alone: every run drops samples that equal a test question, and counts them.
+Half of them have terms of one digit and half terms of two: the mix that the generator itself makes. There are only
+200 problems of one digit, so 100 are left for training; of two digits there are 16,200. Training seeds are hashes, so
+no seed is safe by its distance alone: every run drops samples that equal a test question, and counts them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import reasoning_gym
 
 SEED = 982_451_653
-ROWS_BY_DIGITS = {1: 80, 2: 160}
+ROWS_BY_DIGITS = {1: 100, 2: 100}
 
 
 def main() -> None:
