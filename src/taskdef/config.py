@@ -38,6 +38,9 @@ class InstructorConfig(ConfigPart):
     """Further tries after a 429, a 5xx, a time-out or a broken connection."""
     max_tokens: int = Field(default=2048, ge=1)
     """Longest response that is asked for, in tokens."""
+    force_form: bool = False
+    """Have the endpoint hold every draft to the form of the answer (a pattern in its JSON schema). For instructors too
+    weak to keep to it by themselves: the drafts then hold no quotation marks and no backslashes."""
 
 
 class PolicyConfig(ConfigPart):
@@ -197,8 +200,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "synthesize": {"samples": 200, "votes": 4},
         "select": {"size": 150, "attempts": 16},
         "train": {
-            "learning_rate": 3e-5,  # full weights of 135M parameters; 1e-6 is for 7B
-            "temperature": 1.0,  # 1.2 makes so small a model write noise
+            "learning_rate": 2e-5,  # full weights of 135M parameters; 1e-6 is for 7B
             "completions": 8,
             "batch": 8,
             "max_steps": 100,
