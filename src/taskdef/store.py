@@ -33,7 +33,7 @@ RUN_FILE = "run.yaml"
 
 STAGE_SETTINGS: dict[Stage, tuple[str, ...]] = {
     Stage.RETRIEVE: ("instructor", "instruct.max_tokens", "seed", "retrieve"),
-    Stage.SYNTHESIZE: ("synthesize", "verify"),
+    Stage.SYNTHESIZE: ("instruct.force_form", "synthesize", "verify"),
     Stage.ADAPT: ("base_model", "policy", "warm_up", "adapt"),
     Stage.SELECT: ("select",),
     Stage.TRAIN: ("train",),

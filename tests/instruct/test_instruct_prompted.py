@@ -103,6 +103,17 @@ def test_the_vote_is_asked_count_times_without_showing_any_solution() -> None:
     assert all("OLD 3 + 4?" in r.prompt and "#### 7" not in r.prompt for r in chat.requests)
 
 
+def test_a_forced_form_goes_into_the_schema_of_drafts_only() -> None:
+    chat = Listening()
+    forcing = PromptedInstructor("listening", chat, Ledger(None), max_tokens=50, force_form=True)
+    generate(forcing)
+    asyncio.run(forcing.answer(DEFINITION, SAMPLE.input, count=1, temperature=0.5))
+    schema, none = (request.schema for request in chat.requests)
+    assert schema is not None
+    assert "#### " in schema["properties"]["output"]["pattern"]
+    assert none is None
+
+
 @pytest.mark.parametrize(("direction", "word"), [(Origin.HARDER, "harder"), (Origin.EASIER, "easier")])
 def test_a_rewrite_shows_the_sample_and_asks_for_the_direction(direction: Origin, word: str) -> None:
     chat = Listening()

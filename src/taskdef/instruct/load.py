@@ -39,4 +39,6 @@ def load_instructor(text: str, *, ledger_path: Path | None, config: InstructorCo
 
         model, base_url = parse_endpoint(rest)
         chat = OpenAIChat(model, base_url, config=config)
-    return PromptedInstructor(text.strip(), chat, Ledger(ledger_path), max_tokens=config.max_tokens)
+    return PromptedInstructor(
+        text.strip(), chat, Ledger(ledger_path), max_tokens=config.max_tokens, force_form=config.force_form
+    )

@@ -13,6 +13,7 @@ import jinja2
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatFailed, ChatModel, ChatRequest
 from taskdef.instruct.domains import domain_of
+from taskdef.instruct.form import DRAFT_SCHEMA, forced_draft_schema
 from taskdef.instruct.ledger import Ledger
 from taskdef.instruct.parse import read_draft, read_keywords
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
@@ -20,12 +21,6 @@ from taskdef.instruct.recorded import RecordedChat
 from taskdef.instruct.words import content_words
 from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
 
-DRAFT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}, "output": {"type": "string"}},
-    "required": ["input", "output"],
-    "additionalProperties": False,
-}
 KEYWORDS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"keywords": {"type": "array", "items": {"type": "string"}}},
@@ -42,8 +37,11 @@ class PromptedInstructor:
 
     labels_by_construction = False
 
-    def __init__(self, name: str, chat: ChatModel, ledger: Ledger, *, max_tokens: int) -> None:
+    def __init__(
+        self, name: str, chat: ChatModel, ledger: Ledger, *, max_tokens: int, force_form: bool = False
+    ) -> None:
         self.name = name
+        self._force_form = force_form
         self._chat = RecordedChat(chat, ledger)
         self._max_tokens = max_tokens
 
@@ -89,7 +87,8 @@ class PromptedInstructor:
             demos=demos,
             domain=domain_of(definition, passage, index),
         )
-        return await self._draft(ChatRequest("generate", prompt, temperature, self._max_tokens, DRAFT_SCHEMA, index))
+        schema = self._draft_schema(definition)
+        return await self._draft(ChatRequest("generate", prompt, temperature, self._max_tokens, schema, index))
 
     async def answer(
         self, definition: TaskDefinition, sample_input: str, *, count: int, temperature: float
@@ -118,7 +117,8 @@ class PromptedInstructor:
             harder=direction is Origin.HARDER,
             pattern=pattern,
         )
-        return await self._draft(ChatRequest(direction.value, prompt, temperature, self._max_tokens, DRAFT_SCHEMA))
+        schema = self._draft_schema(definition)
+        return await self._draft(ChatRequest(direction.value, prompt, temperature, self._max_tokens, schema))
 
     def spending(self) -> Spending:
         """Calls and tokens of the whole run, earlier processes included."""
@@ -127,6 +127,9 @@ class PromptedInstructor:
     async def close(self) -> None:
         """Close connections and ledger."""
         await self._chat.close()
+
+    def _draft_schema(self, definition: TaskDefinition) -> dict[str, Any]:
+        return forced_draft_schema(definition.answer, self._max_tokens) if self._force_form else DRAFT_SCHEMA
 
     async def _draft(self, request: ChatRequest) -> Draft:
         try:
