@@ -54,7 +54,7 @@ def watch(event, arguments):
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-if len(sys.argv) and "taskdef.verify.worker" not in sys.orig_argv:
+if "taskdef.verify.worker" not in sys.orig_argv:  # the verifier writes nothing
     sys.addaudithook(watch)
 """
 """Kills its own process the moment it opens a certain file for the n-th time: a kill -9 that never comes too late."""
@@ -146,9 +146,11 @@ def outputs(run: RunDirectory) -> dict[str, str]:
     return {f"{s.path.name}/{name}": digest for s in run.stages() for name, digest in s.manifest().outputs.items()}
 
 
-def kill_and_compare(stages: list[Stage], definition: TaskDefinition, tiny_llama: Path, tmp_path: Path) -> None:
+def kill_and_compare(
+    stages: list[Stage], definition: TaskDefinition, tiny_llama: Path, tmp_path: Path, **changes: Any
+) -> None:
     with chat_server(teach) as server:
-        settings = SETTINGS | {"base_model": str(tiny_llama), "instructor": f"openai:m@{server.url}"}
+        settings = SETTINGS | {"base_model": str(tiny_llama), "instructor": f"openai:m@{server.url}"} | changes
         undisturbed = taskdef.run(definition, build_config(overrides=settings), path=tmp_path / "undisturbed")
         calls = len(server.requests)
         killed = Killed(tmp_path, definition, settings, server)
@@ -178,7 +180,7 @@ def kill_and_compare(stages: list[Stage], definition: TaskDefinition, tiny_llama
 
 
 def test_kill_9_in_training(definition: TaskDefinition, tiny_llama: Path, tmp_path: Path) -> None:
-    kill_and_compare([Stage.TRAIN], definition, tiny_llama, tmp_path)
+    kill_and_compare([Stage.TRAIN], definition, tiny_llama, tmp_path, **{"select.attempts": 2})
 
 
 @pytest.mark.slow

@@ -154,15 +154,6 @@ def test_a_second_run_does_nothing(finished: RunDirectory, definition: TaskDefin
     assert contents(finished) == before
 
 
-def test_equal_seeds_give_equal_artifacts(
-    finished: RunDirectory, definition: TaskDefinition, config: RunConfig, tmp_path: Path
-) -> None:
-    again = taskdef.run(definition, config, path=tmp_path / "again")
-    ours, theirs = artifacts(again), artifacts(finished)
-    del ours["5-train/log.jsonl"], theirs["5-train/log.jsonl"]  # holds times
-    assert ours == theirs
-
-
 def test_changed_settings_are_refused_by_name(
     finished: RunDirectory, definition: TaskDefinition, config: RunConfig
 ) -> None:
@@ -281,7 +272,7 @@ def test_the_main_job_sends_nothing(
     assert done.returncode == 0, done.stderr
     assert "report: runs/sums/report.html" in done.stdout
     assert attempts.read_text() == ""
-    # and what it made is what the library call makes
+    # the same seed: what it made is, byte for byte, what the library call made
     ours, theirs = artifacts(RunDirectory.open(tmp_path / "runs" / "sums")), artifacts(finished)
     del ours["5-train/log.jsonl"], theirs["5-train/log.jsonl"]
     assert ours == theirs
