@@ -198,6 +198,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "small": {
         "policy": {"max_new_tokens": 32, "max_prompt_tokens": 1024, "batch_tokens": 16384},
         "synthesize": {"samples": 200, "votes": 4},
+        "warm_up": {"batch": 16},
         "select": {"size": 150, "attempts": 16},
         "train": {
             "learning_rate": 2e-5,  # full weights of 135M parameters; 1e-6 is for 7B
