@@ -13,6 +13,8 @@ from taskdef.report.text import number
 WIDTH, HEIGHT = 1000, 330
 _TOP, _ROOM = 58, 200
 _NODE = 14
+_LINE = 17.0
+"""Least distance of two labels, in units of the drawing."""
 _COLUMNS = (0, 330, 660, 986)
 """Left edges of the four columns: drafts, initial samples, all samples, training set."""
 
@@ -58,6 +60,7 @@ def draw_flow(counts: FlowCounts) -> Markup:
 
     if counts.by_origin is not None:
         top = rewritten_top = float(_TOP)
+        label_y = 0.0
         for origin in Origin:
             count = counts.by_origin[origin]
             height = count * unit
@@ -68,7 +71,8 @@ def draw_flow(counts: FlowCounts) -> Markup:
                 marks.append(_ribbon(initial_x + _NODE, rewritten_top, all_x, top, height, origin.value, title))
                 rewritten_top += height
             if origin is not Origin.INITIAL and height > 0:
-                marks.append(_label(all_x - 8, top + height / 2 + 4, f"{number(count)} {origin.value}", "end", "small"))
+                label_y = max(top + height / 2 + 4, label_y + _LINE)  # thin bars stand closer than lines of text
+                marks.append(_label(all_x - 8, label_y, f"{number(count)} {origin.value}", "end", "small"))
             marks.append(_rect(all_x, top, height, origin.value, f"{count} {origin.value}"))
             if counts.chosen is not None and counts.chosen[origin]:
                 chosen = counts.chosen[origin]
@@ -81,7 +85,7 @@ def draw_flow(counts: FlowCounts) -> Markup:
         marks += _heading(all_x, "All samples", total, "middle")
         if counts.lost_rewrites:
             text = f"{number(counts.lost_rewrites)} rewrites dropped"
-            marks.append(_label(all_x + _NODE / 2, top + 22, text, "middle", "small muted"))
+            marks.append(_label(all_x + _NODE / 2, max(top, label_y) + 22, text, "middle", "small muted"))
         if counts.chosen is not None:
             chosen_total = sum(counts.chosen.values())
             marks += _heading(chosen_x, "Training set", chosen_total, "end")
