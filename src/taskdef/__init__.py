@@ -13,6 +13,7 @@ from typing import Any
 # taskdef sends nothing, ever; these switch off what its libraries would send unasked. Set before any of them loads.
 for _name, _value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     "DO_NOT_TRACK": "1",
     "TRL_EXPERIMENTAL_SILENCE": "1",
     "VLLM_NO_USAGE_STATS": "1",
