@@ -4,13 +4,17 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import taskdef
 from taskdef.config import RunConfig, build_config, known_keys
 from taskdef.errors import ConfigError, RunError
+from taskdef.pipeline import run_stage
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Drop, DropReason, Stage, TaskDefinition
 from taskdef.records import TestSource as HeldOut
 from taskdef.store import STAGE_SETTINGS, STAGES, RunDirectory, changed_keys, file_digest, write_atomically
@@ -155,6 +159,31 @@ def test_a_new_test_set_matters_from_the_samples_on(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         run.refuse_changes(other, RunConfig())
     assert "--fresh synthesize" in (caught.value.next_step or "")
+
+
+def test_a_run_that_another_process_works_on_is_refused_and_free_after_a_kill(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    code = (
+        "import pathlib, sys, time\n"
+        "from taskdef.store import RunDirectory\n"
+        "with RunDirectory.open(pathlib.Path(sys.argv[1])).locked():\n"
+        "    print('locked', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        for work in (
+            lambda: taskdef.run(DEFINITION, RunConfig(), path=run.path),
+            lambda: taskdef.run(DEFINITION, RunConfig(), path=run.path, fresh=Stage.RETRIEVE),
+            lambda: run_stage(run, Stage.RETRIEVE),
+        ):
+            with pytest.raises(RunError) as caught:
+                work()
+            assert caught.value.message == f"{run.path}: is being worked on by another process ({other.pid})"
+            assert caught.value.next_step == f"wait until it ends, or stop it, then: taskdef run {run.path}"
+        other.kill()
+    with run.locked():
+        assert (run.path / ".lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_fresh_removes_from_that_stage_on_and_keeps_what_was_paid(tmp_path: Path) -> None:

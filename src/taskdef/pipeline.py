@@ -43,28 +43,35 @@ def run(
     """Run the method, or what is left of it, in the directory ``path``; ends with the report.
 
     ``fresh`` redoes that stage and all later ones (and takes a changed config for them); ``until`` is the last stage
-    to run. Without a test set everything but the evaluation is run. Raises TaskdefError and its kinds.
+    to run. Without a test set everything but the evaluation is run. Raises TaskdefError and its kinds; RunError where
+    another process works on the run.
     """
     progress = progress or SilentProgress()
-    if fresh is None:
-        directory = RunDirectory.create(path, definition, config)
-    else:
-        directory = RunDirectory.open(path)
-        directory.reconfigure(definition, config, fresh=fresh)
-    last = until or Stage.EVALUATE
-    for stage in STAGES[: STAGES.index(last) + 1]:
-        if directory.stage(stage).is_done():
-            progress.line(f"{stage.value}: done before")
-        elif stage is Stage.EVALUATE and definition.test is None:
-            progress.line("evaluate: left out, the task definition names no test set")
-        else:
-            run_stage(directory, stage, progress)
-    write_report(directory)
+    directory = RunDirectory.create(path, definition, config) if fresh is None else RunDirectory.open(path)
+    with directory.locked():
+        if fresh is not None:
+            directory.reconfigure(definition, config, fresh=fresh)
+        last = until or Stage.EVALUATE
+        for stage in STAGES[: STAGES.index(last) + 1]:
+            if directory.stage(stage).is_done():
+                progress.line(f"{stage.value}: done before")
+            elif stage is Stage.EVALUATE and definition.test is None:
+                progress.line("evaluate: left out, the task definition names no test set")
+            else:
+                _work_on(directory, stage, progress)
+        write_report(directory)
     return directory
 
 
 def run_stage(run: RunDirectory, stage: Stage, progress: Progress | None = None) -> Manifest:
-    """Run one stage. Raises RunError where an earlier stage is not done, or where this one is done already."""
+    """Run one stage. Raises RunError where an earlier stage is not done, or where this one is done already, and where
+    another process works on the run."""
+    with run.locked():
+        return _work_on(run, stage, progress or SilentProgress())
+
+
+def _work_on(run: RunDirectory, stage: Stage, progress: Progress) -> Manifest:
+    """Run one stage of a run that this process has locked."""
     directory = run.stage(stage)
     if directory.is_done():
         raise RunError(
@@ -75,7 +82,7 @@ def run_stage(run: RunDirectory, stage: Stage, progress: Progress | None = None)
         earlier.manifest()
     directory.open()
     started = time.monotonic()
-    artifacts, summary = _STAGES[stage](run, directory, progress or SilentProgress())
+    artifacts, summary = _STAGES[stage](run, directory, progress)
     return directory.finish(started=started, artifacts=artifacts, summary=summary)
 
 

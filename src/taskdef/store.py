@@ -7,12 +7,14 @@ appended line by line (``append_records``) and read back tolerating a torn last 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +32,7 @@ RecordType = TypeVar("RecordType", bound=BaseModel)
 STAGES = tuple(Stage)
 MANIFEST = "manifest.json"
 RUN_FILE = "run.yaml"
+LOCK_FILE = ".lock"
 
 STAGE_SETTINGS: dict[Stage, tuple[str, ...]] = {
     Stage.RETRIEVE: ("instructor", "instruct.max_tokens", "seed", "retrieve"),
@@ -177,8 +180,9 @@ class RunDirectory:
             existing = cls.open(path)
             existing.refuse_changes(definition, config)
             if config != existing.config:
-                existing.config = config
-                existing._write_run_file()
+                with existing.locked():
+                    existing.config = config
+                    existing._write_run_file()
             return existing
         if path.exists() and any(path.iterdir()):
             raise RunError(f"{path}: is not empty and not a run", next_step="choose another name with --name")
@@ -197,6 +201,28 @@ class RunDirectory:
             raise RunError(f"{path}: not a run (no {RUN_FILE})", next_step="taskdef run task.yaml") from None
         except (yaml.YAMLError, KeyError, TypeError, ValidationError, UnicodeDecodeError) as error:
             raise RunError(f"{path / RUN_FILE}: damaged: {error}", next_step="start a new run") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from working on this run meanwhile; the lock ends with this process at the latest.
+
+        Not re-entrant. Raises RunError, naming the process, where another one holds it.
+        """
+        descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+                raise RunError(
+                    f"{self.path}: is being worked on by another process{f' ({holder})' if holder else ''}",
+                    next_step=f"wait until it ends, or stop it, then: taskdef run {self.path}",
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+            yield
+        finally:
+            os.close(descriptor)
 
     @property
     def name(self) -> str:
