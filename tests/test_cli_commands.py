@@ -257,6 +257,25 @@ def test_a_faulty_task_is_refused_before_anything_is_spent(cli: Cli, task: Path,
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_check_before_a_run_keeps_to_the_runs_time_limit(
+    cli: Cli, task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading takes 0.6 s: within the 2 s that `check` gives, beyond the 0.2 s that this run gives."""
+    (tmp_path / "slow_reader.py").write_text(
+        "import time\n\ndef read(text):\n    time.sleep(0.6)\n    return text.split()[-1]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    task.write_text(TASK.replace("number_after_marker", "function, function: slow_reader.read"))
+    (tmp_path / "test.jsonl").write_text('{"input": "1 + 3?", "output": "4"}\n')
+    assert cli("check", "task.yaml")[0] == 0
+    code, _, err = cli(
+        *("run", "task.yaml", "--instructor", "procedural:chain_sum", "--set", "verify.timeout_seconds=0.2")
+    )
+    assert code == 2
+    assert "nothing was spent" in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_empty_library_is_refused_before_anything_is_spent(cli: Cli, task: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("")
     code, _, err = cli("run", "task.yaml", "--instructor", "procedural:chain_sum", "--passages", "empty.txt")

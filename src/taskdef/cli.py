@@ -162,7 +162,7 @@ def run(
         if request.is_new or request.fresh is not None:
             progress.line(f"checking {request.definition.name}, instructor and base model before anything is spent")
             try_instructor(request.config)
-            if errors := _print_findings(request.loaded):
+            if errors := _print_findings(request.loaded, request.config.verify.timeout_seconds):
                 raise DefinitionError(
                     f"{task}: {errors}; nothing was spent", next_step=f"mend it, then: taskdef check {task}"
                 )
@@ -252,11 +252,19 @@ def _run_stage(path: Path, name: StageName) -> None:
     print(f"{name}: done in {duration(manifest.seconds)}; {counts_text(manifest)}")
 
 
-def _print_findings(loaded: LoadedDefinition) -> str:
-    """Print what the linter finds, on stderr. Gives ``"2 errors"`` where something must be mended, else nothing."""
-    from taskdef.definition.check import Severity, check_definition
+def _print_findings(loaded: LoadedDefinition, timeout_seconds: float | None = None) -> str:
+    """Print what the linter finds, on stderr. Gives ``"2 errors"`` where something must be mended, else nothing.
 
-    findings = check_definition(loaded)
+    ``timeout_seconds`` is the run's time limit for one reading; the default's where there is no run.
+    """
+    from functools import partial
+
+    from taskdef.config import VerifyConfig
+    from taskdef.definition.check import Severity, check_definition
+    from taskdef.verify.isolated import Verifier
+
+    limit = VerifyConfig().timeout_seconds if timeout_seconds is None else timeout_seconds
+    findings = check_definition(loaded, make_verifier=partial(Verifier, timeout_seconds=limit))
     for finding in findings:
         print(finding, file=sys.stderr)
     count = sum(finding.severity is Severity.ERROR for finding in findings)
