@@ -8,7 +8,19 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "taskdef"
 FILES = sorted(SOURCE.rglob("*.py"))
 STAGES = {"definition", "retrieve", "synthesize", "adapt", "select", "train", "evaluate", "report"}
-SHARED = {"instruct", "policy", "verify", "screen", "records", "config", "errors", "store", "progress", "__version__"}
+SHARED = {
+    "instruct",
+    "policy",
+    "verify",
+    "screen",
+    "records",
+    "config",
+    "errors",
+    "store",
+    "progress",
+    "unicode",
+    "__version__",
+}
 MAY_IMPORT_STAGES = {"pipeline.py", "request.py", "cli.py", "__init__.py"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}

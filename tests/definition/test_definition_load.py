@@ -52,6 +52,14 @@ def test_everything_at_once(tmp_path):
     assert loaded.where("nothing.here") == f"{tmp_path}/task.yaml:1"
 
 
+def test_half_a_surrogate_pair_can_be_written_on(tmp_path):
+    (tmp_path / "demos.jsonl").write_text(r'{"input": "1 \ud83d", "output": "\udc00 #### 2"}', encoding="utf-8")
+    text = GOOD.replace("Add numbers.", r'"Add \ud83d."') + "demos: demos.jsonl\n"
+    definition = load_definition(write(tmp_path, text))
+    assert definition.description == "Add ?."
+    assert [(demo.input, demo.output) for demo in definition.demos] == [("1 ?", "? #### 2")]
+
+
 def test_choices_stay_words(tmp_path):
     """YAML 1.1 reads Yes and No as booleans and 01 as a number."""
     text = GOOD.replace("numeric", "choice") + "  choices: [Yes, No, 01, null, 1.0]\n"

@@ -43,6 +43,12 @@ def test_rows_and_ids(tmp_path, number):
     assert len(load_test_rows(task(NUMBER, source(tmp_path, *rows)), number, limit=1)) == 1
 
 
+def test_half_a_surrogate_pair_in_a_row_can_be_written_on(tmp_path, number):
+    row = r'{"input": "1 + 1 \ud83d", "output": "\udc00 #### 2"}'
+    (read,) = read_raw_rows(task(NUMBER, source(tmp_path, row)))
+    assert (read.input, read.output) == ("1 + 1 ?", "? #### 2")
+
+
 def test_bare_labels_and_templates(tmp_path, choice):
     settings = {"input": "Q: {{ question }} {{ row['the rest'] }}", "output": "{{ answer }}"}
     rows = [

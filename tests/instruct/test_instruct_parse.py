@@ -33,6 +33,8 @@ PAIR = ("1 + 1?", "#### 2")
         (r'{"input": "\\frac{1}{2}", "output": "a\nb"}', (r"\frac{1}{2}", "a\nb")),
         (r'{"input": "\(x\) \nu \right)", "output": "\underline{1}"}', (r"\(x\) \nu \right)", r"\underline{1}")),
         (r'{"input": "caf\u00e9 \"q\"", "output": "a\tb"}', ('café "q"', "a\tb")),
+        (r'{"input": "1 \ud83d 1?", "output": "so \udc00\n#### 2"}', ("1 ? 1?", "so ?\n#### 2")),
+        (r'{"input": "\ud83d\ude00?", "output": ["\ud83d", "#### 2"]}', ("😀?", "?\n#### 2")),
         ("", None),
         ("I cannot do that.", None),
         ('{"input": "1 + 1?"}', None),
@@ -49,6 +51,7 @@ def test_a_sample_is_found_or_it_is_none(text: str, expected: tuple[str, str] | 
     ("text", "expected"),
     [
         ('{"keywords": ["sum", "difference", "sum"]}', ["sum", "difference"]),
+        (r'["half a pair \ud83d"]', ["half a pair ?"]),
         ('Here: ["sum", "minus"]', ["sum", "minus"]),
         ("Keywords:\n1. sum\n2. minus\n- *plus*", ["sum", "minus", "plus"]),
         ("sum, minus; plus", ["sum", "minus", "plus"]),

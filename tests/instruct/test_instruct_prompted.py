@@ -13,6 +13,7 @@ from taskdef.instruct.ledger import Ledger
 from taskdef.instruct.load import load_instructor
 from taskdef.instruct.prompted import PromptedInstructor
 from taskdef.instruct.protocol import Draft, DraftFailed, Instructor
+from taskdef.instruct.scripted import ScriptedChat
 from taskdef.records import (
     AnswerComparison,
     AnswerReading,
@@ -55,6 +56,13 @@ class Listening:
 
 def instructor(chat: Listening) -> PromptedInstructor:
     return PromptedInstructor("listening", chat, Ledger(None), max_tokens=50)
+
+
+def test_half_a_surrogate_pair_in_a_script_goes_through_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "script.jsonl"
+    path.write_text(r'{"purpose": "pattern", "response": "half \ud83d"}', encoding="utf-8")
+    scripted = PromptedInstructor("s", ScriptedChat(path), Ledger(None), max_tokens=50)
+    assert asyncio.run(scripted.pattern(DEFINITION)) == "half ?"
 
 
 def generate(

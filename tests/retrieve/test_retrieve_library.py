@@ -37,6 +37,13 @@ def test_json_lines_become_passages_and_bad_lines_are_named(tmp_path: Path) -> N
     ]
 
 
+def test_half_a_surrogate_pair_in_a_passage_can_be_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    path.write_text(r'{"text": "Rivers \ud83d flow."}', encoding="utf-8")
+    (library,) = read_libraries((PassageSource(path=path),))
+    assert [passage.text for passage in library.passages] == ["Rivers ? flow."]
+
+
 def test_a_folder_gives_its_files_in_order_and_names_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "library"
     (folder / "inner").mkdir(parents=True)

@@ -23,6 +23,7 @@ from taskdef.records import (
     TaskDefinition,
     TestSource,
 )
+from taskdef.unicode import clean_unicode
 from taskdef.verify.compare import text_key
 
 _RECORDS: dict[str, type[BaseModel]] = {
@@ -168,7 +169,7 @@ def _unfold_demos(values: dict[str, Any], tree: YamlTree, folder: Path, places: 
             message = f"{path}:{number}: {key}: {fault['msg'].lower()}"
             raise DefinitionError(message, next_step='one JSON object a line: {"input": …, "output": …}') from None
         places[f"demos[{len(rows) + 1}]"] = f"{path}:{number}"
-        rows.append(row)
+        rows.append({key: clean_unicode(value) for key, value in row.items()})
     if not rows:
         raise DefinitionError(f"{where}: demos: {path} holds no demos", next_step="leave `demos` out for none")
     values["demos"] = rows

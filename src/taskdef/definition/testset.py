@@ -11,6 +11,7 @@ from typing import Any
 
 from taskdef.errors import TestSetError
 from taskdef.records import AnswerComparison, AnswerSpec, TaskDefinition, TestRow, TestSource
+from taskdef.unicode import clean_unicode
 from taskdef.verify.compare import is_permitted
 from taskdef.verify.isolated import Reading, Verifier
 from taskdef.verify.numbers import number_value
@@ -171,7 +172,7 @@ class _Template:
 
     def __call__(self, fields: Mapping[str, Any], place: str) -> str:
         try:
-            return self._template.render({**fields, "row": fields})
+            return clean_unicode(self._template.render({**fields, "row": fields}))
         except (self._error, TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
             names = ", ".join(map(str, fields)) or "none"
             message = f"{place}: test.{self._part} cannot be filled in: {error}; the row's fields: {names}"

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from taskdef.errors import DefinitionError
+from taskdef.unicode import clean_unicode
 
 _MOST_NODES = 200_000
 """Bound on what a file may unfold to through aliases."""
@@ -81,7 +82,7 @@ def _construct(node: yaml.Node, place: Place, tree: YamlTree, depth: int) -> Any
     if isinstance(node, yaml.SequenceNode):
         return [_construct(item, (*place, index), tree, depth + 1) for index, item in enumerate(node.value)]
     plain = isinstance(node, yaml.ScalarNode) and node.style is None
-    return None if plain and node.value in _NULLS else node.value
+    return None if plain and node.value in _NULLS else clean_unicode(node.value)
 
 
 def dotted(place: Place) -> str:

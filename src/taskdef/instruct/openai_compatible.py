@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse
+from taskdef.unicode import clean_unicode
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -143,7 +144,7 @@ class OpenAIChat:
             raise ChatFailed(f"refused: {refusal}" if refusal else "the response is empty")
         usage = completion.usage
         return ChatResponse(
-            text=text.encode("utf-8", "replace").decode(),  # JSON can carry half a surrogate pair; files cannot
+            text=clean_unicode(text),
             finish_reason=str(choices[0].finish_reason or ""),
             prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
             completion_tokens=getattr(usage, "completion_tokens", 0) or 0,

@@ -13,6 +13,8 @@ from typing import Any
 
 import json_repair
 
+from taskdef.unicode import clean_unicode
+
 LONGEST = 60_000
 """Characters looked at: a sample is never longer."""
 _LONGEST_REPAIR = 20_000
@@ -111,13 +113,13 @@ def _as_draft(value: Any) -> tuple[str, str] | None:
 
 def _as_text(value: Any) -> str:
     if isinstance(value, str):
-        return value.strip()
+        return clean_unicode(value).strip()
     if isinstance(value, bool) or value is None:
         return ""
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, list) and value and all(isinstance(item, str | int | float) for item in value):
-        return "\n".join(str(item) for item in value).strip()
+        return clean_unicode("\n".join(str(item) for item in value)).strip()
     return ""
 
 
@@ -125,7 +127,7 @@ def _as_texts(value: Any) -> list[str]:
     if isinstance(value, dict):
         return list(dict.fromkeys(word for inner in value.values() for word in _as_texts(inner)))
     if isinstance(value, str):
-        return [value.strip()] if value.strip() else []
+        return [clean_unicode(value).strip()] if value.strip() else []
     if isinstance(value, list):
         return list(dict.fromkeys(word for inner in value for word in _as_texts(inner)))
     return []

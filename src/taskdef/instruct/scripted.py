@@ -18,6 +18,7 @@ from pathlib import Path
 
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatRequest, ChatResponse
+from taskdef.unicode import clean_unicode
 
 PURPOSES = ("keywords", "pattern", "generate", "answer", "harder", "easier")
 
@@ -80,7 +81,7 @@ class ScriptedChat:
         match = row.get("match", "")
         if not isinstance(match, str):
             raise self._fault(number, "`match` is not a text")
-        return ScriptLine(row["purpose"], match, tuple(responses))
+        return ScriptLine(row["purpose"], match, tuple(map(clean_unicode, responses)))
 
     def _fault(self, number: int, why: str) -> InstructorError:
         return InstructorError(f"scripted:{self.path}:{number}: {why}")

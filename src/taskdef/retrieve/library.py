@@ -10,6 +10,7 @@ from pathlib import Path
 
 from taskdef.errors import LibraryError
 from taskdef.records import Passage, PassageSource
+from taskdef.unicode import clean_unicode
 
 JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 TEXT_SUFFIXES = frozenset({".txt", ".md"})
@@ -118,7 +119,7 @@ def _json_lines(content: bytes, text_field: str) -> Iterator[tuple[int, str, str
             continue
         text = row.get(text_field) if isinstance(row, dict) else None
         if isinstance(text, str) and text.strip():
-            yield number, text.strip(), ""
+            yield number, clean_unicode(text).strip(), ""
         elif isinstance(row, dict) and text_field not in row:
             yield number, "", f"no field {text_field!r} (it has {', '.join(map(str, list(row)[:8])) or 'none'})"
         else:
