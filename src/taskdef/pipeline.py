@@ -35,18 +35,20 @@ def run(
     definition: TaskDefinition,
     config: RunConfig,
     *,
-    path: Path,
+    path: Path | None = None,
     progress: Progress | None = None,
     fresh: Stage | None = None,
     until: Stage | None = None,
 ) -> RunDirectory:
-    """Run the method, or what is left of it, in the directory ``path``; ends with the report.
+    """Run the method, or what is left of it, in the directory ``path`` (``runs/NAME`` where none is given, NAME being
+    the definition's); ends with the report.
 
     ``fresh`` redoes that stage and all later ones (and takes a changed config for them); ``until`` is the last stage
     to run. Without a test set everything but the evaluation is run. Raises TaskdefError and its kinds; RunError where
     another process works on the run.
     """
     progress = progress or SilentProgress()
+    path = Path("runs") / definition.name if path is None else path
     directory = RunDirectory.create(path, definition, config) if fresh is None else RunDirectory.open(path)
     with directory.locked():
         if fresh is not None:
