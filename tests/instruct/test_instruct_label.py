@@ -53,7 +53,7 @@ def verifier() -> Iterator[Verifier]:
 
 
 def label(
-    voter: Voter, verifier: Verifier, *solutions: str, seed: int = 0, min_vote_share: float = 0.5
+    voter: Voter, verifier: Verifier, *solutions: str, seed: int = 0, min_vote_share: float = 0.5, votes: int = 16
 ) -> list[Sample | Drop]:
     candidates = [
         LabelRequest(f"s{i}", Draft(f"q{i}", solution, {"g.a": 1}), Origin.HARDER, "parent", "passage", "domain")
@@ -65,7 +65,7 @@ def label(
             candidates,
             instructor=voter,  # type: ignore[arg-type]
             verifier=verifier,
-            votes=16,
+            votes=votes,
             vote_temperature=0.7,
             min_vote_share=min_vote_share,
             seed=seed,
@@ -114,6 +114,24 @@ def test_without_a_majority_there_is_no_sample(
     assert drop == Drop(reason=DropReason.NO_MAJORITY, stage=Stage.ADAPT, id="s0", detail=detail)
 
 
+@pytest.mark.parametrize("answers", [[], ["no idea", "seven"]])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_drafts_own_answer_alone_is_no_majority(verifier: Verifier, answers: list[str], share: float) -> None:
+    (drop,) = label(Voter(*answers), verifier, "#### 7", min_vote_share=share)
+    assert isinstance(drop, Drop)
+    assert (drop.reason, drop.detail) == (
+        DropReason.NO_MAJORITY,
+        "1 of 1 votes for the most frequent answer '7': the draft's own; "
+        "none of the 16 further answers could be had and read",
+    )
+
+
+def test_without_further_votes_the_drafts_own_answer_is_the_label(verifier: Verifier) -> None:
+    (sample,) = label(Voter(), verifier, "#### 7", votes=0)
+    assert isinstance(sample, Sample)
+    assert (sample.answer, sample.votes, sample.vote_count) == ("7", 1, 1)
+
+
 def test_an_unreadable_solution_is_dropped_before_any_vote_is_paid_for(verifier: Verifier) -> None:
     voter = Voter("#### 7")
     (drop,) = label(voter, verifier, "seven")
@@ -130,6 +148,6 @@ def test_labels_by_construction_are_not_put_to_the_vote(verifier: Verifier) -> N
 
 
 def test_outcomes_stand_in_the_order_of_the_drafts(verifier: Verifier) -> None:
-    outcomes = label(Voter(), verifier, "#### 1", "none", "#### 3", "#### 4")
+    outcomes = label(Voter(), verifier, "#### 1", "none", "#### 3", "#### 4", votes=0)
     assert [outcome.id for outcome in outcomes] == ["s0", "s1", "s2", "s3"]
     assert [getattr(outcome, "answer", None) for outcome in outcomes] == ["1", None, "3", "4"]

@@ -47,8 +47,9 @@ async def label_drafts(
     """A sample or a drop for each request, in order, whatever order the calls come back in.
 
     GOLD_FAILS where the draft's own solution holds no readable answer: nothing is paid for then. NO_MAJORITY where
-    answers tie for first, or the first has no more than ``min_vote_share`` of the readable votes. The sample's
-    solution is one of the outputs that gave the winning answer, drawn by ``seed`` and the request's id.
+    answers tie for first, the first has no more than ``min_vote_share`` of the readable votes, or votes were asked for
+    and the draft's own is the only readable one: nobody confirmed it. The sample's solution is one of the outputs that
+    gave the winning answer, drawn by ``seed`` and the request's id.
 
     With an instructor whose labels are right by construction nothing is put to the vote: ``votes`` and ``vote_count``
     of the sample are 0 and its vote share is None, not a unanimous vote that nobody cast.
@@ -74,9 +75,12 @@ async def label_drafts(
         further = await instructor.answer(definition, request.draft.input, count=votes, temperature=vote_temperature)
         outputs = [request.draft.solution, *further]
         tally = await asyncio.to_thread(verifier.tally, outputs)
-        if tally.answer is None or tally.votes <= min_vote_share * tally.vote_count:
+        unconfirmed = votes > 0 and tally.vote_count < 2
+        if tally.answer is None or unconfirmed or tally.votes <= min_vote_share * tally.vote_count:
             detail = f"{tally.votes} of {tally.vote_count} votes for the most frequent answer"
             detail += f" {tally.answer!r}" if tally.answer is not None else " (a tie)"
+            if unconfirmed:
+                detail += f": the draft's own; none of the {votes} further answers could be had and read"
             return Drop(reason=DropReason.NO_MAJORITY, stage=stage, id=request.id, detail=detail)
         winner = random.Random(f"{seed}/solution/{request.id}").choice(tally.winners)
         return _sample(request, outputs[winner], tally.answer, votes=tally.votes, vote_count=tally.vote_count)
