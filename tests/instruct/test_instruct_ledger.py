@@ -1,6 +1,7 @@
 """The ledger: what is answered once is never asked again, survives a kill, and can be read by others."""
 
 import asyncio
+import json
 import sqlite3
 import subprocess
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from taskdef.config import digest
 from taskdef.errors import RunError
-from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, request_key
+from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, request_fields, request_key
 from taskdef.instruct.ledger import Ledger, LedgerTotals
 from taskdef.instruct.recorded import RecordedChat
 
@@ -91,6 +93,14 @@ def test_whatever_decides_the_answer_is_in_the_key(changes: dict[str, object]) -
     assert request_key(Counting(), request(**(values | changes))) != request_key(Counting(), request())  # type: ignore[arg-type]
     assert request_key(Counting("there"), request()) != request_key(Counting(), request())
     assert request_key(Counting(), request(purpose="generate")) == request_key(Counting(), request())
+
+
+def test_the_recorded_request_is_what_the_key_is_made_of() -> None:
+    chat, ledger = Counting(), Ledger(None)
+    asyncio.run(RecordedChat(chat, ledger).complete(request(schema={"type": "object"})))
+    ((key, recorded),) = ledger._connection.execute("SELECT key, request FROM calls").fetchall()
+    fields = request_fields(request(schema={"type": "object"}), model="m", endpoint="here")
+    assert (json.loads(recorded), key) == (fields, digest(fields))
 
 
 def test_a_kill_loses_no_recorded_call_and_others_can_read_meanwhile(tmp_path: Path) -> None:

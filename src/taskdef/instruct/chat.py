@@ -60,16 +60,19 @@ class ChatModel(Protocol):
         ...
 
 
+def request_fields(request: ChatRequest, *, model: str, endpoint: str) -> dict[str, Any]:
+    """Everything that decides the response: who is asked, what, how, and which of several times."""
+    return {
+        "model": model,
+        "endpoint": endpoint,
+        "prompt": request.prompt,
+        "temperature": request.temperature,
+        "max_tokens": request.max_tokens,
+        "schema": request.schema,
+        "index": request.index,
+    }
+
+
 def request_key(chat: ChatModel, request: ChatRequest) -> str:
-    """SHA-256 over everything that decides the response: who is asked, what, how, and which of several times."""
-    return digest(
-        {
-            "model": chat.model,
-            "endpoint": chat.endpoint,
-            "prompt": request.prompt,
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
-            "schema": request.schema,
-            "index": request.index,
-        }
-    )
+    """SHA-256 over ``request_fields``, by which the ledger knows a request again."""
+    return digest(request_fields(request, model=chat.model, endpoint=chat.endpoint))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskdef.errors import RunError
-from taskdef.instruct.chat import ChatRequest, ChatResponse
+from taskdef.instruct.chat import ChatRequest, ChatResponse, request_fields
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -74,19 +74,10 @@ class Ledger:
 
     def put(self, key: str, request: ChatRequest, response: ChatResponse, *, model: str, endpoint: str) -> None:
         """Record a response, on disk when this returns. The first response to a request stands."""
-        parameters = {
-            "model": model,
-            "endpoint": endpoint,
-            "prompt": request.prompt,
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
-            "schema": request.schema,
-            "index": request.index,
-        }
         row = (
             key,
             request.purpose,
-            json.dumps(parameters, ensure_ascii=False),
+            json.dumps(request_fields(request, model=model, endpoint=endpoint), ensure_ascii=False),
             response.text,
             response.finish_reason,
             response.prompt_tokens,
