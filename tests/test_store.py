@@ -198,6 +198,22 @@ def test_fresh_removes_from_that_stage_on_and_keeps_what_was_paid(tmp_path: Path
     assert (run.model_path.exists(), run.report_path.exists(), run.ledger_path.exists()) == (False, False, True)
 
 
+def test_fresh_says_so_where_something_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path)
+    finish(run, Stage.EVALUATE)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")  # root, as whom tests may run, is refused nothing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(PermissionError):
+            run.fresh_from(Stage.EVALUATE)
+    assert not run.stage(Stage.EVALUATE).path.exists()  # half-removed, but not under its name
+    run.fresh_from(Stage.EVALUATE)
+    assert sorted(os.listdir(run.path)) == ["run.yaml"]
+
+
 def test_fresh_from_the_evaluation_keeps_the_model(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.model_path.mkdir()

@@ -251,12 +251,14 @@ class RunDirectory:
         return next((directory.stage for directory in self.stages() if not directory.is_done()), None)
 
     def fresh_from(self, stage: Stage) -> None:
-        """Remove this stage's artifacts and all later ones'. The ledger stays: what is paid is kept."""
+        """Remove this stage's artifacts and all later ones'. The ledger stays: what is paid is kept.
+
+        Raises OSError where something cannot be removed: a stage redone over remains would take them for its own.
+        """
         for directory in reversed(self.stages()[STAGES.index(stage) :]):
-            (directory.path / MANIFEST).unlink(missing_ok=True)  # first: a kill here leaves no half-empty "done" stage
-            shutil.rmtree(directory.path, ignore_errors=True)
+            remove_folder(directory.path)
         if STAGES.index(stage) <= STAGES.index(Stage.TRAIN):
-            shutil.rmtree(self.model_path, ignore_errors=True)
+            remove_folder(self.model_path)
         self.report_path.unlink(missing_ok=True)
 
     def reconfigure(self, definition: TaskDefinition, config: RunConfig, *, fresh: Stage) -> None:
@@ -347,6 +349,19 @@ def write_atomically(path: Path, text: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder where there is one: renamed first, so that a kill half-way leaves nothing under its name.
+
+    What an earlier removal left behind goes too. Raises OSError where something cannot be removed.
+    """
+    removed = path.with_name(f".{path.name}.removed")
+    if removed.exists():
+        shutil.rmtree(removed)
+    if path.exists():
+        path.rename(removed)
+        shutil.rmtree(removed)
 
 
 def file_digest(path: Path) -> str:
