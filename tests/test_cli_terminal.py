@@ -96,11 +96,20 @@ def test_rates(units: float, seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_terminate_say_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
-    with pytest.raises(Stopped) as caught, going_on_with(tmp_path):
+    run = tmp_path / "my run"
+    run.mkdir()
+    (run / "run.yaml").touch()
+    with pytest.raises(Stopped) as caught, going_on_with(run):
         signal.raise_signal(number)
-    assert caught.value.next_step == f"go on with: taskdef run {tmp_path}"
+    assert caught.value.next_step == f"go on with: taskdef run '{run}'"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_before_there_is_a_run_names_no_run(tmp_path: Path) -> None:
+    with pytest.raises(Stopped) as caught, going_on_with(tmp_path / "run"):
+        signal.raise_signal(signal.SIGINT)
+    assert caught.value.next_step == "repeat the same command"
 
 
 def test_ctrl_c_does_not_wait_for_the_next_await(tmp_path: Path) -> None:
@@ -120,7 +129,9 @@ def test_a_second_ctrl_c_ends_a_clean_up_that_hangs(tmp_path: Path) -> None:
         "    try: signal.raise_signal(signal.SIGINT)\n"
         "    finally: signal.raise_signal(signal.SIGINT)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "run.yaml").touch()
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "stopped at once; go on with: taskdef run runs/x\n")
 
 
@@ -134,6 +145,7 @@ def test_a_second_ctrl_c_ends_a_clean_up_that_hangs(tmp_path: Path) -> None:
     ],
 )
 def test_a_full_disk_is_said_in_words(error: Exception, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").touch()
     with pytest.raises(RunError) as caught, going_on_with(tmp_path):
         raise error
     assert caught.value.message.startswith(f"{tmp_path}: the disk is full; what is finished is kept")

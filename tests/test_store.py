@@ -120,6 +120,13 @@ def test_a_missing_artifact_names_the_stage_to_run(tmp_path: Path) -> None:
     assert caught.value.next_step == f"taskdef synthesize {run.path}"
 
 
+def test_a_command_to_copy_quotes_the_path(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "my run", DEFINITION, RunConfig())
+    with pytest.raises(RunError) as caught:
+        run.stage(Stage.SYNTHESIZE).manifest()
+    assert caught.value.next_step == f"taskdef run '{run.path}'"
+
+
 def test_a_damaged_artifact_names_the_way_to_redo_it(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     finish(run, Stage.SYNTHESIZE, "not json\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -69,13 +70,13 @@ def init(
             output.write(template())
     except FileExistsError:
         raise DefinitionError(
-            f"{file}: exists already, and init never overwrites", next_step=f"taskdef check {file}"
+            f"{file}: exists already, and init never overwrites", next_step=f"taskdef check {shlex.quote(str(file))}"
         ) from None
     except OSError as error:
         raise DefinitionError(
             f"{file}: cannot be written: {error.strerror}", next_step="taskdef init in a folder of your own"
         ) from None
-    print(f"wrote {file}\nnext: fill it in, then taskdef check {file}")
+    print(f"wrote {file}\nnext: fill it in, then taskdef check {shlex.quote(str(file))}")
 
 
 @app.command(rich_help_panel=_START)
@@ -87,7 +88,7 @@ def check(
     from taskdef.definition.packs import resolve_loaded
 
     if errors := _print_findings(resolve_loaded(task, test)):
-        raise DefinitionError(f"{task}: {errors}", next_step=f"mend it, then: taskdef check {task}")
+        raise DefinitionError(f"{task}: {errors}", next_step=f"mend it, then: taskdef check {shlex.quote(task)}")
     print(f"{task}: in order")
 
 
@@ -164,7 +165,8 @@ def run(
             try_instructor(request.config)
             if errors := _print_findings(request.loaded, request.config.verify.timeout_seconds):
                 raise DefinitionError(
-                    f"{task}: {errors}; nothing was spent", next_step=f"mend it, then: taskdef check {task}"
+                    f"{task}: {errors}; nothing was spent",
+                    next_step=f"mend it, then: taskdef check {shlex.quote(task)}",
                 )
             try_base_model(request.config)
         from taskdef import pipeline

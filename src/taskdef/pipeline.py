@@ -78,7 +78,7 @@ def _work_on(run: RunDirectory, stage: Stage, progress: Progress) -> Manifest:
     if directory.is_done():
         raise RunError(
             f"{run.path}: the stage {stage.value} is done already",
-            next_step=f"taskdef run {run.path} --fresh {stage.value} redoes it and all later ones",
+            next_step=f"taskdef run {run.quoted_path} --fresh {stage.value} redoes it and all later ones",
         )
     for earlier in run.stages()[: STAGES.index(stage)]:
         earlier.manifest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,7 +63,7 @@ def resolve_request(
         if given := [f"--{option}" for option, value in own.items() if value is not None]:
             raise ConfigError(
                 f"{task}: is a run, which has its own; given: {', '.join(given)}",
-                next_step=f"taskdef run {task} goes on as it was begun; a new run starts from a TASK",
+                next_step=f"taskdef run {shlex.quote(task)} goes on as it was begun; a new run starts from a TASK",
             )
         loaded, path = LoadedDefinition(run.definition), run.path
         config = build_config(files=files, overrides=dict(overrides), base=run.config)
@@ -105,7 +106,9 @@ def open_run(path: Path) -> RunDirectory:
     likely = Path("runs") / path
     try:
         if not (path / RUN_FILE).is_file() and (likely / RUN_FILE).is_file():
-            raise RunError(f"{path}: not a run (no {RUN_FILE})", next_step=f"give its directory: {likely}")
+            raise RunError(
+                f"{path}: not a run (no {RUN_FILE})", next_step=f"give its directory: {shlex.quote(str(likely))}"
+            )
         return RunDirectory.open(path)
     except OSError as error:
         raise RunError(f"{path}: cannot be opened as a run: {error.strerror}", next_step="give its directory") from None

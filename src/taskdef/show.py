@@ -91,9 +91,9 @@ def _whereabouts(run: RunDirectory) -> list[str]:
         lines.append(f"report: {run.report_path}")
     following = run.next_stage()
     if following is not None:
-        lines.append(f"next: taskdef run {run.path}   (goes on with {following.value})")
+        lines.append(f"next: taskdef run {run.quoted_path}   (goes on with {following.value})")
     elif not run.report_path.exists():
-        lines.append(f"next: taskdef report {run.path}")
+        lines.append(f"next: taskdef report {run.quoted_path}")
     return lines
 
 

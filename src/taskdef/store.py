@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,12 +69,12 @@ class StageDirectory:
         except FileNotFoundError:
             raise RunError(
                 f"{self.run.path}: the stage {self.stage.value} has not been run",
-                next_step=f"taskdef run {self.run.path}",
+                next_step=f"taskdef run {self.run.quoted_path}",
             ) from None
         except ValidationError as error:
             raise RunError(
                 f"{self.path / MANIFEST}: damaged: {error.errors()[0]['msg']}",
-                next_step=f"taskdef run {self.run.path} --fresh {self.stage.value}",
+                next_step=f"taskdef run {self.run.quoted_path} --fresh {self.stage.value}",
             ) from None
 
     def write_records(self, name: str, records: Iterable[BaseModel]) -> None:
@@ -111,12 +112,12 @@ class StageDirectory:
         except FileNotFoundError:
             raise RunError(
                 f"{path}: missing; the stage {self.stage.value} has not been run",
-                next_step=f"taskdef {self.stage.value} {self.run.path}",
+                next_step=f"taskdef {self.stage.value} {self.run.quoted_path}",
             ) from None
         except ValidationError as error:
             raise RunError(
                 f"{path}: damaged: {error.errors()[0]['msg']}",
-                next_step=f"taskdef run {self.run.path} --fresh {self.stage.value}",
+                next_step=f"taskdef run {self.run.quoted_path} --fresh {self.stage.value}",
             ) from None
 
     def read_json(self, name: str) -> Any:
@@ -127,12 +128,12 @@ class StageDirectory:
         except FileNotFoundError:
             raise RunError(
                 f"{path}: missing; the stage {self.stage.value} has not been run",
-                next_step=f"taskdef {self.stage.value} {self.run.path}",
+                next_step=f"taskdef {self.stage.value} {self.run.quoted_path}",
             ) from None
         except ValueError as error:
             raise RunError(
                 f"{path}: damaged: {error}",
-                next_step=f"taskdef run {self.run.path} --fresh {self.stage.value}",
+                next_step=f"taskdef run {self.run.quoted_path} --fresh {self.stage.value}",
             ) from None
 
     def finish(self, *, started: float, artifacts: Iterable[str], summary: Mapping[str, Any]) -> Manifest:
@@ -216,7 +217,7 @@ class RunDirectory:
                 holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
                 raise RunError(
                     f"{self.path}: is being worked on by another process{f' ({holder})' if holder else ''}",
-                    next_step=f"wait until it ends, or stop it, then: taskdef run {self.path}",
+                    next_step=f"wait until it ends, or stop it, then: taskdef run {self.quoted_path}",
                 ) from None
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -227,6 +228,11 @@ class RunDirectory:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def quoted_path(self) -> str:
+        """The path as a shell takes it, for commands to copy."""
+        return shlex.quote(str(self.path))
 
     @property
     def model_path(self) -> Path:

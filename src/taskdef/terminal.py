@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import os
+import shlex
 import signal
 import sys
 import time
@@ -149,13 +150,17 @@ def going_on_with(path: Path) -> Iterator[None]:
 
     Raises Stopped for Ctrl-C; RunError for a full disk, and for a file of the run that cannot be read or written.
     """
-    command = f"taskdef run {path}"
     asked = False
+
+    def onward() -> str:
+        # Before run.yaml stands, the directory is no run yet, and only the first command knows what it was to be.
+        begun = (path / "run.yaml").exists()
+        return f"go on with: taskdef run {shlex.quote(str(path))}" if begun else "repeat the same command"
 
     def stop(*_: object) -> None:
         nonlocal asked
         if asked:  # cleaning up hangs; a run can be cut off at any moment
-            os.write(2, f"stopped at once; go on with: {command}\n".encode())
+            os.write(2, f"stopped at once; {onward()}\n".encode())
             os._exit(STOPPED_EXIT)
         asked = True
         raise KeyboardInterrupt
@@ -167,19 +172,19 @@ def going_on_with(path: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Stopped("stopped; what is finished is on disk", next_step=f"go on with: {command}") from None
+        raise Stopped("stopped; what is finished is on disk", next_step=onward()) from None
     except TaskdefError:
         raise
     except Exception as error:
         if is_disk_full(error):
             raise RunError(
                 f"{path}: the disk is full; what is finished is kept: {error}",
-                next_step=f"free some space, then go on with: {command}",
+                next_step=f"free some space, then {onward()}",
             ) from error
         if isinstance(error, OSError) and _concerns(error, path):
             raise RunError(
                 f"{error.filename}: {error.strerror}",
-                next_step=f"see who owns {path} and what is in it, then: {command}",
+                next_step=f"see who owns {path} and what is in it, then {onward()}",
             ) from error
         raise
     finally:
