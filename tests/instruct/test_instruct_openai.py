@@ -180,6 +180,43 @@ def test_a_refused_schema_is_learned_once_also_by_requests_in_flight() -> None:
     assert chat.failed_tries == 0
 
 
+def test_a_refusal_of_one_prompt_leaves_the_schema_on_for_the_others() -> None:
+    with chat_server(lambda body, number: fault(400, "the prompt is unsafe") if number == 1 else completion("ok")) as s:
+        chat = client(s.url)
+
+        async def three() -> list[ChatResponse | BaseException]:
+            asked = [chat.complete(request(index, SCHEMA)) for index in range(3)]
+            return [(await asyncio.gather(one, return_exceptions=True))[0] for one in asked]
+
+        first, second, third = asyncio.run(three())
+    assert isinstance(first, ChatResponse)
+    assert isinstance(second, ChatFailed)
+    assert str(second) == "400: the prompt is unsafe"
+    assert isinstance(third, ChatResponse)
+    assert ["response_format" in body for body in s.requests] == [True, True, True]
+
+
+@pytest.mark.parametrize("passed", [0, 1])
+def test_a_refused_schema_is_an_error_where_the_form_is_to_be_forced(passed: int) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return completion("ok") if number < passed else fault(400, "failed to parse grammar")
+
+    with chat_server(answer) as server:
+        chat = client(server.url, force_form=True)
+
+        async def ask_each() -> None:
+            for index in range(passed + 1):
+                await chat.complete(request(index, SCHEMA))
+
+        with pytest.raises(InstructorError) as stop:
+            asyncio.run(ask_each())
+    assert str(stop.value) == (
+        f"openai:m@{server.url}: refuses the JSON schema that instruct.force_form needs (400): failed to parse grammar"
+        "\n  next: --set instruct.force_form=false, or name an endpoint that takes JSON schemas"
+    )
+    assert len(server.requests) == passed + 1
+
+
 def test_the_other_name_of_the_token_limit_is_learned() -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         return fault(400, "use 'max_completion_tokens' instead") if "max_tokens" in body else completion("ok")

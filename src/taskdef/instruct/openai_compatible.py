@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -19,6 +20,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _RETRIED_STATUS = frozenset({408, 409, 425, 429})
+_ABOUT_THE_SCHEMA = re.compile(r"response.?format|schema|grammar|pattern", re.IGNORECASE)
 _LONGEST_WAIT = 120.0
 _GIVE_UP_AFTER = 8
 """Requests in a row that use up all their tries, with no success between: the endpoint is down, not the request."""
@@ -30,7 +32,8 @@ class OpenAIChat:
 
     Sends at most ``config.concurrency`` requests at once. A 429, a 5xx, a time-out, a broken connection or a body that
     is no completion is tried again up to ``config.max_retries`` times, after the time the server names in Retry-After
-    or else after a doubling, jittered wait. Whether the endpoint takes a JSON schema is learned from its first refusal.
+    or else after a doubling, jittered wait. An endpoint that refuses a JSON schema is asked without one from then on;
+    with ``config.force_form``, which is nothing without a schema, the refusal is an error.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class OpenAIChat:
         self._config = config
         self._backoff_seconds = backoff_seconds
         self._takes_schema = True
+        self._schema_succeeded = False
         self._limit_name = "max_tokens"
         self._succeeded = False
         self._exhausted_in_a_row = 0
@@ -100,7 +104,9 @@ class OpenAIChat:
             try:
                 began = time.monotonic()
                 completion = await self._client.chat.completions.create(**arguments)
-                return self._read(completion, seconds=time.monotonic() - began, tries=len(faults) + 1)
+                response = self._read(completion, seconds=time.monotonic() - began, tries=len(faults) + 1)
+                self._schema_succeeded |= "response_format" in arguments
+                return response
             except openai.APIStatusError as error:
                 if self._adjust(arguments, error):
                     continue
@@ -163,10 +169,22 @@ class OpenAIChat:
         if "max_completion_tokens" in message and "max_tokens" in sent:
             self._limit_name = "max_completion_tokens"  # newer OpenAI models know the limit by this name only
             return True
-        if "response_format" in sent and not _is_too_long(message):
+        if "response_format" in sent and self._refuses_schema(message):
+            if self._config.force_form:
+                raise InstructorError(
+                    f"openai:{self.model}@{self.endpoint}: refuses the JSON schema that instruct.force_form needs "
+                    f"({error.status_code}): {message}",
+                    next_step="--set instruct.force_form=false, or name an endpoint that takes JSON schemas",
+                )
             self._takes_schema = False
             return True
         return False
+
+    def _refuses_schema(self, message: str) -> bool:
+        """Whether a refusal is about the schema: it says so, or no request with a schema has passed here yet."""
+        if _is_too_long(message):
+            return False
+        return not self._schema_succeeded or _ABOUT_THE_SCHEMA.search(message) is not None
 
     def _stop_if_hopeless(self, error: Any) -> None:
         """Raise InstructorError for answers that no other request would change."""
