@@ -40,6 +40,25 @@ def test_later_layers_win(tmp_path: Path) -> None:
     assert config.profile == "small"
 
 
+def test_dotted_keys_in_a_file_are_those_of_set(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("select.size: 3\nselect: {attempts: 5}\ntrain.learning_rate: 1e-5\n")
+    config = build_config(files=[file])
+    assert (config.select.size, config.select.attempts, config.train.learning_rate) == (3, 5, 1e-5)
+    file.write_text("seed: 1\nseed.more: 2\n")
+    with pytest.raises(ConfigError) as caught:
+        build_config(files=[file])
+    assert caught.value.message == f"{file}: seed.more: seed was already given a plain value"
+
+
+def test_a_profile_that_is_a_list_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("profile: [a]\n")
+    with pytest.raises(ConfigError) as caught:
+        build_config(files=[file])
+    assert caught.value.message == "profile: ['a'] is not known"
+
+
 def test_a_profile_on_the_command_line_wins_over_the_files(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("profile: small\n")
@@ -125,6 +144,7 @@ def test_a_malformed_file_is_refused(tmp_path: Path, content: bytes, reason: str
     with pytest.raises(ConfigError, match=reason) as caught:
         build_config(files=[file])
     assert caught.value.message.startswith(str(file))
+    assert caught.value.next_step
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taskdef.errors import ConfigError
 
+_ALL_SETTINGS = "`taskdef run --dry-run TASK` prints every setting"
+_FILE_FORM = "one setting a line, for instance `select.size: 200`"
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
@@ -229,11 +231,11 @@ def build_config(
     layers: list[dict[str, Any]] = [_read_yaml(path) for path in files or []]
     dotted: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
-        _set_dotted(dotted, key, _scalar(value) if isinstance(value, str) else value)
+        _set_dotted(dotted, key, _scalar(value) if isinstance(value, str) else value, f"--set {key}")
     layers.append(dotted)
     default = base.profile if base else "paper"
     chosen = profile or next((layer["profile"] for layer in reversed(layers) if "profile" in layer), default)
-    if chosen not in PROFILES:
+    if not isinstance(chosen, str) or chosen not in PROFILES:
         raise ConfigError(f"profile: {chosen!r} is not known", next_step=f"choose one of {', '.join(PROFILES)}")
     merged: dict[str, Any] = {}
     for layer in [base.model_dump() if base else PROFILES[chosen], *layers, {"profile": chosen}]:
@@ -254,7 +256,7 @@ def parse_config(values: dict[str, Any]) -> RunConfig:
                 lines.append(f"{key}: no such setting{_nearest(key, known)}")
             else:
                 lines.append(f"{key}: {fault['msg'].lower()} (given: {fault['input']!r})")
-        raise ConfigError("\n".join(lines), next_step="`taskdef run --dry-run TASK` prints every setting") from None
+        raise ConfigError("\n".join(lines), next_step=_ALL_SETTINGS) from None
 
 
 def known_keys(part: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
@@ -305,12 +307,12 @@ def _scalar(text: str) -> Any:
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
-def _set_dotted(target: dict[str, Any], key: str, value: Any) -> None:
+def _set_dotted(target: dict[str, Any], key: str, value: Any, place: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {key}: {parent} was already given a plain value")
+            raise ConfigError(f"{place}: {parent} was already given a plain value", next_step=_ALL_SETTINGS)
     target[last] = value
 
 
@@ -326,11 +328,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        message = f"{path}: cannot be read: {error.strerror}"
+        raise ConfigError(message, next_step="give a YAML file of settings, or leave --config out") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        raise ConfigError(f"{path}: not valid YAML: {error}", next_step=_FILE_FORM) from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
-    return values
+        message = f"{path}: expected a mapping of settings, found {type(values).__name__}"
+        raise ConfigError(message, next_step=_FILE_FORM)
+    settings = {str(key): value for key, value in values.items() if "." not in str(key)}
+    for key, value in values.items():
+        if "." in str(key):
+            _set_dotted(settings, str(key), value, f"{path}: {key}")
+    return settings

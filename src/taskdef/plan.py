@@ -26,7 +26,7 @@ class Estimate:
     """Drafts where nothing is dropped."""
     most_drafts: int
     votes: int
-    """Answers asked for each draft; 0 where labels are right by construction."""
+    """Answers asked for each draft; 0 where labels are right by construction, or votes are switched off."""
     rewrites: int
     pool: int
     """Samples scored: initial, harder and easier."""
@@ -122,7 +122,12 @@ def _stage_states(request: RunRequest) -> dict[Stage, str]:
 
 
 def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate) -> dict[Stage, list[str]]:
-    votes = f", each with {sizes.votes} further votes" if sizes.votes else ", labels right by construction"
+    if sizes.votes:
+        votes = f", each with {sizes.votes} further votes"
+    elif config.instructor.startswith("procedural:"):
+        votes = ", labels right by construction"
+    else:
+        votes = ", labels not put to the vote"
     rewriting = (
         f"{sizes.rewrites:,} rewrites, harder or easier{votes}" if sizes.rewrites else "no rewrites: switched off"
     )

@@ -12,7 +12,7 @@ from typing import Any
 from taskdef.config import RunConfig, build_config
 from taskdef.definition.load import LoadedDefinition
 from taskdef.definition.packs import resolve_loaded
-from taskdef.errors import ConfigError, RunError
+from taskdef.errors import ConfigError, LibraryError, RunError, TestSetError
 from taskdef.records import PassageSource, Stage, TaskDefinition
 from taskdef.store import RUN_FILE, RunDirectory
 
@@ -54,7 +54,8 @@ def resolve_request(
     """Find the definition, the settings and the directory of a run; nothing is created.
 
     ``task`` is an existing run's directory (its own definition and settings then hold, with what is given here on
-    top), a folder with a task.yaml, a task.yaml, or a pack's name. Raises DefinitionError, ConfigError or RunError.
+    top), a folder with a task.yaml, a task.yaml, or a pack's name.
+    Raises DefinitionError, ConfigError, TestSetError, LibraryError or RunError.
     """
     files = [config_file] if config_file is not None else []
     if (Path(task) / RUN_FILE).is_file():
@@ -68,6 +69,12 @@ def resolve_request(
         loaded, path = LoadedDefinition(run.definition), run.path
         config = build_config(files=files, overrides=dict(overrides), base=run.config)
     else:
+        if test is not None and not test.expanduser().is_file():
+            raise TestSetError(f"--test {test}: no such file", next_step="give a file of JSON lines, or leave it out")
+        if missing := [str(library) for library in passages if not library.expanduser().exists()]:
+            raise LibraryError(
+                f"--passages {missing[0]}: no such file or folder", next_step="give a file or folder of passages"
+            )
         loaded = resolve_loaded(task, test)
         path = runs_dir / _checked_name(name or loaded.definition.name)
         config = build_config(profile=profile, files=files, overrides=dict(overrides))
