@@ -48,6 +48,8 @@ class ChatServer:
 
     url: str
     requests: list[dict[str, Any]]
+    authorizations: list[str] = field(default_factory=list)
+    """The Authorization header of each request."""
     most_at_once: int = 0
 
 
@@ -64,6 +66,7 @@ def chat_server(answer: Callable[[dict[str, Any], int], Reply]) -> Iterator[Chat
             with lock:
                 number = len(served.requests)
                 served.requests.append(body)
+                served.authorizations.append(self.headers.get("Authorization", ""))
                 inside += 1
                 served.most_at_once = max(served.most_at_once, inside)
             reply = answer(body, number)

@@ -146,6 +146,34 @@ def test_a_fault_that_no_request_would_change_stops_the_run(reply: Reply, messag
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 500, 200])
+@pytest.mark.parametrize("passed", [0, 1])
+def test_a_server_that_repeats_the_key_does_not_spread_it(
+    status: int, passed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "sk-very-secret-" + "0123456789" * 30)
+
+    def echo(body: dict[str, Any], number: int) -> Reply:
+        if number < passed:
+            return completion("ok")
+        said = f"{server.authorizations[-1]} was refused"
+        return fault(status, said) if status != 200 else Reply({"object": said})
+
+    with chat_server(echo) as server:
+        chat = client(server.url, max_retries=0)
+
+        async def each() -> None:
+            for index in range(passed + 1):
+                await chat.complete(request(index))
+
+        with pytest.raises((ChatFailed, InstructorError)) as stop:
+            asyncio.run(each())
+    assert "Bearer sk-very-secret" in server.authorizations[-1]
+    assert "[key]" in str(stop.value)
+    assert "secret" not in str(stop.value)
+    assert "0123" not in str(stop.value)
+
+
 def test_an_unreachable_endpoint_stops_the_run_and_says_how_to_go_on() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

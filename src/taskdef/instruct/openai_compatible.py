@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 import time
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse
+from taskdef.instruct.server_faults import is_about_schema, is_too_long, retry_after, server_message, without_key
 from taskdef.unicode import clean_unicode
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _RETRIED_STATUS = frozenset({408, 409, 425, 429})
-_ABOUT_THE_SCHEMA = re.compile(r"response.?format|schema|grammar|pattern", re.IGNORECASE)
 _LONGEST_WAIT = 120.0
 _GIVE_UP_AFTER = 8
 """Requests in a row that use up all their tries, with no success between: the endpoint is down, not the request."""
@@ -113,7 +111,7 @@ class OpenAIChat:
                 self._stop_if_hopeless(error)
                 if error.status_code < 500 and error.status_code not in _RETRIED_STATUS:
                     self.failed_tries += 1
-                    raise ChatFailed(f"{error.status_code}: {_server_message(error)}") from None
+                    raise ChatFailed(f"{error.status_code}: {self._said(error)}") from None
                 fault: Exception = error
             except (openai.APIError, ValueError) as error:  # no connection, a time-out, or a body that is no JSON
                 fault = error
@@ -138,7 +136,7 @@ class OpenAIChat:
     def _read(self, completion: Any, *, seconds: float, tries: int) -> ChatResponse:
         choices = getattr(completion, "choices", None)
         if choices is None:
-            raise ValueError(f"not a chat completion: {str(completion)[:200]}")
+            raise ValueError(f"not a chat completion: {without_key(str(completion), self._key)[:200]}")
         self._succeeded = True
         self._exhausted_in_a_row = 0
         if not choices:
@@ -147,7 +145,7 @@ class OpenAIChat:
         text = (message.content if message is not None else None) or ""
         if not text.strip():
             refusal = getattr(message, "refusal", None)
-            raise ChatFailed(f"refused: {refusal}" if refusal else "the response is empty")
+            raise ChatFailed(f"refused: {without_key(str(refusal), self._key)}" if refusal else "the response is empty")
         usage = completion.usage
         return ChatResponse(
             text=clean_unicode(text),
@@ -165,7 +163,7 @@ class OpenAIChat:
         """
         if error.status_code not in (400, 422):
             return False
-        message = _server_message(error)
+        message = self._said(error)
         if "max_completion_tokens" in message and "max_tokens" in sent:
             self._limit_name = "max_completion_tokens"  # newer OpenAI models know the limit by this name only
             return True
@@ -182,13 +180,13 @@ class OpenAIChat:
 
     def _refuses_schema(self, message: str) -> bool:
         """Whether a refusal is about the schema: it says so, or no request with a schema has passed here yet."""
-        if _is_too_long(message):
+        if is_too_long(message):
             return False
-        return not self._schema_succeeded or _ABOUT_THE_SCHEMA.search(message) is not None
+        return not self._schema_succeeded or is_about_schema(message)
 
     def _stop_if_hopeless(self, error: Any) -> None:
         """Raise InstructorError for answers that no other request would change."""
-        status, said = error.status_code, _server_message(error)
+        status, said = error.status_code, self._said(error)
         where = f"openai:{self.model}@{self.endpoint}"
         if status in (401, 403):
             raise InstructorError(
@@ -201,14 +199,17 @@ class OpenAIChat:
             )
         if status == 429 and error.code == "insufficient_quota":
             raise InstructorError(f"{where}: {said}", next_step=f"add credit, then {_RESUME}")
-        if status in (400, 422) and not self._succeeded and not _is_too_long(said):
+        if status in (400, 422) and not self._succeeded and not is_too_long(said):
             raise InstructorError(
                 f"{where}: refuses the request ({status}): {said}",
                 next_step="correct instruct.* or synthesize.temperature with --set",
             )
 
+    def _said(self, error: Exception) -> str:
+        return server_message(error, self._key)
+
     def _wait(self, fault: Exception, failed: int) -> float:
-        named = _retry_after(fault)
+        named = retry_after(fault)
         if named is not None:
             return min(named, _LONGEST_WAIT)
         return min(self._backoff_seconds * 2.0 ** (failed - 1), _LONGEST_WAIT) * random.uniform(0.75, 1.25)
@@ -217,11 +218,11 @@ class OpenAIChat:
         import openai
 
         last = faults[-1]
-        said = _server_message(last)
+        said = self._said(last)
         where = f"openai:{self.model}@{self.endpoint}"
         lost = [isinstance(f, openai.APIConnectionError) and not isinstance(f, openai.APITimeoutError) for f in faults]
         if all(lost):
-            cause = f" ({last.__cause__})" if last.__cause__ else ""
+            cause = f" ({without_key(str(last.__cause__), self._key)})" if last.__cause__ else ""
             return InstructorError(f"{where}: cannot be reached after {len(faults)} tries{cause}", next_step=_RESUME)
         self._exhausted_in_a_row += 1
         if self._exhausted_in_a_row >= _GIVE_UP_AFTER:
@@ -236,31 +237,3 @@ def parse_endpoint(text: str) -> tuple[str, str | None]:
     """``MODEL[@BASE_URL]`` -> model, address. Model names may hold an @ of their own."""
     model, at, address = text.partition("@http")
     return (model, f"http{address}") if at else (text, None)
-
-
-def _is_too_long(message: str) -> bool:
-    """Whether a refusal is about this one prompt's length: other requests may pass."""
-    return "context" in message.lower()
-
-
-def _server_message(error: Exception) -> str:
-    """What the server said, in one line of bounded length."""
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(said or getattr(error, "message", "") or error).split())[:300]
-
-
-def _retry_after(fault: Exception) -> float | None:
-    """Seconds that the server asks to wait; None where it does not say, or says it unreadably."""
-    response = getattr(fault, "response", None)
-    value = response.headers.get("retry-after") if response is not None else None
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
