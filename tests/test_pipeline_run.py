@@ -20,7 +20,7 @@ from taskdef.pipeline import run_stage
 from taskdef.progress import SilentProgress
 from taskdef.records import PassageSource, Stage, TaskDefinition
 from taskdef.records import TestSource as HeldOut
-from taskdef.store import RunDirectory
+from taskdef.store import RunDirectory, file_digest
 
 SETTINGS: dict[str, Any] = {
     "instructor": "procedural:chain_sum(level.num_terms=0)",
@@ -203,6 +203,26 @@ def test_without_a_test_set_everything_but_the_evaluation_is_done(
     assert run.next_stage() is Stage.EVALUATE
     assert (run.model_path / "model.safetensors").exists()
     assert run.report_path.exists()
+
+
+def test_a_test_file_changed_between_the_stages_is_refused(
+    finished: RunDirectory, definition: TaskDefinition, copy_of: Callable[[RunDirectory], RunDirectory]
+) -> None:
+    assert definition.test is not None
+    assert definition.test.path is not None
+    run, before = copy_of(finished), definition.test.path.read_bytes()
+    assert run.stage(Stage.SYNTHESIZE).manifest().summary["test_set"] == file_digest(definition.test.path)
+    run.fresh_from(Stage.EVALUATE)
+    try:
+        definition.test.path.write_bytes(before + b'{"input": "One row more", "output": "#### 1"}\n')
+        with pytest.raises(RunError) as caught:
+            run_stage(run, Stage.EVALUATE)
+    finally:
+        definition.test.path.write_bytes(before)
+    assert str(caught.value) == (
+        f"{definition.test.path}: changed since the samples were kept apart from it"
+        f"\n  next: put the earlier file back, or taskdef run {run.path} --fresh synthesize"
+    )
 
 
 def test_stages_one_by_one(definition: TaskDefinition, config: RunConfig, tmp_path: Path) -> None:

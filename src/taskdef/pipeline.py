@@ -21,7 +21,7 @@ from taskdef.errors import RunError
 from taskdef.instruct.load import load_instructor
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
-from taskdef.store import STAGES, RunDirectory, StageDirectory
+from taskdef.store import STAGES, RunDirectory, StageDirectory, file_digest
 from taskdef.verify.isolated import Verifier
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from taskdef.policy.transformers_policy import TransformersPolicy
 
 WARM_UP_FOLDER = "warm-up"
+TEST_FILE_DIGEST = "test_set"
+"""In the summary of synthesize: SHA-256 of the local test file that samples were kept apart from."""
 
 
 def run(
@@ -113,6 +115,7 @@ def _synthesize(run: RunDirectory, directory: StageDirectory, progress: Progress
 
     passages = run.stage(Stage.RETRIEVE).read_records("passages.jsonl", Passage)
     with _verifier(run) as verifier:
+        test_file = _test_file_digest(run)
         test_inputs = [row.input for row in _test_rows(run, verifier)]
 
         async def work(instructor: Instructor) -> Any:
@@ -136,6 +139,7 @@ def _synthesize(run: RunDirectory, directory: StageDirectory, progress: Progress
         "drafts": synthesis.drafts,
         "dropped": synthesis.drops_by_reason(),
         "spending": spending,
+        **({TEST_FILE_DIGEST: test_file} if test_file else {}),
     }
 
 
@@ -143,6 +147,7 @@ def _adapt(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
     from taskdef.adapt.stage import adapt_difficulty, attempt_greedily, drop_too_long
     from taskdef.policy.attempts import AttemptFile
 
+    _refuse_other_test_file(run)
     initial = run.stage(Stage.SYNTHESIZE).read_records("samples.jsonl", Sample)
     pattern = run.stage(Stage.SYNTHESIZE).read_json("pattern.json")["pattern"]
     with _verifier(run) as verifier:
@@ -233,6 +238,7 @@ def _train(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
 def _evaluate(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
     from taskdef.evaluate.stage import artifact_names, evaluate_models, summarise
 
+    _refuse_other_test_file(run)
     models: dict[str, Callable[[], TransformersPolicy]] = {"base": lambda: _load_policy(run, run.config.base_model)}
     if _warm_up_record(run).done:
         models["warm_up"] = lambda: _load_policy(run, starting_model(run))
@@ -321,6 +327,23 @@ def _load_policy(run: RunDirectory, source: str | Path) -> TransformersPolicy:
 def _test_rows(run: RunDirectory, verifier: Verifier) -> list[TestRow]:
     """All held-out rows; evaluation may look at fewer, but no sample may overlap with any."""
     return load_test_rows(run.definition, verifier) if run.definition.test is not None else []
+
+
+def _test_file_digest(run: RunDirectory) -> str | None:
+    """SHA-256 of the local test file; None where there is none (load_test_rows says what is wrong with it)."""
+    test = run.definition.test
+    return file_digest(test.path) if test is not None and test.path is not None and test.path.is_file() else None
+
+
+def _refuse_other_test_file(run: RunDirectory) -> None:
+    """Raise RunError where the test file is not the one that samples were kept apart from."""
+    known, found = run.stage(Stage.SYNTHESIZE).manifest().summary.get(TEST_FILE_DIGEST), _test_file_digest(run)
+    if known is not None and found is not None and known != found:
+        assert run.definition.test is not None
+        raise RunError(
+            f"{run.definition.test.path}: changed since the samples were kept apart from it",
+            next_step=f"put the earlier file back, or taskdef run {run.quoted_path} --fresh {Stage.SYNTHESIZE.value}",
+        )
 
 
 @contextmanager

@@ -341,7 +341,7 @@ class Manifest(Record):
     """Wall time of the stage in this process and, where it was resumed, of the last process only."""
     config_digest: str
     inputs: dict[str, str]
-    """Digest of every artifact the stage read, by path relative to the run directory."""
+    """Digest of every artifact of all earlier stages, by path relative to the run directory."""
     outputs: dict[str, str]
     """Digest of every artifact the stage wrote, by file name."""
     summary: dict[str, Any]

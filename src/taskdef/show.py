@@ -63,7 +63,8 @@ def headline(run: RunDirectory) -> list[str]:
 
 def counts_text(manifest: Manifest) -> str:
     """A stage's counts on one line: ``samples 200, dropped: duplicate 3, no_majority 9``."""
-    return _counts({key: value for key, value in manifest.summary.items() if key != "spending"})
+    no_counts = ("spending", "test_set")
+    return _counts({key: value for key, value in manifest.summary.items() if key not in no_counts})
 
 
 def spending_text(run: RunDirectory) -> str:
