@@ -205,6 +205,27 @@ def test_without_a_test_set_everything_but_the_evaluation_is_done(
     assert run.report_path.exists()
 
 
+def test_each_stages_spending_is_its_own(definition: TaskDefinition, tmp_path: Path) -> None:
+    script = tmp_path / "answers.jsonl"
+    lines = [
+        {"purpose": "keywords", "response": '{"keywords": ["sum"]}'},
+        {"purpose": "generate", "response": '{"input": "What is 2 + 2?", "output": "#### 4"}'},
+        {"purpose": "answer", "response": "#### 4"},
+    ]
+    script.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    overrides = {
+        "instructor": f"scripted:{script}",
+        "synthesize.samples": 1,
+        "synthesize.votes": 2,
+        "synthesize.max_draft_factor": 1,
+    }
+    config = build_config(overrides=overrides)
+    run = taskdef.run(definition, config, path=tmp_path / "run", until=Stage.SYNTHESIZE)
+    # The ledger, which counts the whole run, holds 4 calls in the end: 1 for keywords, 1 draft, 2 votes.
+    spent = [run.stage(stage).manifest().summary["spending"]["calls"] for stage in (Stage.RETRIEVE, Stage.SYNTHESIZE)]
+    assert spent == [1, 3]
+
+
 def test_a_test_file_changed_between_the_stages_is_refused(
     finished: RunDirectory, definition: TaskDefinition, copy_of: Callable[[RunDirectory], RunDirectory]
 ) -> None:

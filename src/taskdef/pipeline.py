@@ -353,7 +353,10 @@ def _verifier(run: RunDirectory) -> Iterator[Verifier]:
 
 
 def _with_instructor(run: RunDirectory, work: Callable[[Instructor], Any]) -> tuple[Any, dict[str, int]]:
-    """Run a coroutine function with the run's instructor; gives its result and what it cost."""
+    """Run a coroutine function with the run's instructor; gives its result and what it cost.
+
+    Instructors with a ledger count the whole run: the cost is what was added, so that the stages' costs add up.
+    """
 
     async def inside() -> tuple[Any, dict[str, int]]:
         instructor = load_instructor(
@@ -363,7 +366,9 @@ def _with_instructor(run: RunDirectory, work: Callable[[Instructor], Any]) -> tu
             seed=run.config.seed,
         )
         try:
-            return await work(instructor), asdict(instructor.spending())
+            before = asdict(instructor.spending())
+            result = await work(instructor)
+            return result, {what: amount - before[what] for what, amount in asdict(instructor.spending()).items()}
         finally:
             await instructor.close()
 
