@@ -1,8 +1,12 @@
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from taskdef.definition import testset
 from taskdef.definition.testset import load_test_rows, read_raw_rows
 from taskdef.errors import TestSetError
 from taskdef.records import AnswerSpec, TaskDefinition, TestSource
@@ -117,6 +121,7 @@ def test_a_hub_that_cannot_be_reached_names_the_way_out(number, monkeypatch):
         raise ConnectionError("no route to huggingface.co")
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
+    monkeypatch.setattr(testset, "find_hub_fault", lambda kind, name: None)
     with pytest.raises(TestSetError) as caught:
         load_test_rows(task(NUMBER, TestSource(hub="who/what", subset="s", split="test")), number)
     assert caught.value.message == (
@@ -126,3 +131,38 @@ def test_a_hub_that_cannot_be_reached_names_the_way_out(number, monkeypatch):
     assert asked[0] == (("who/what", "s"), {"split": "test"})
     files = "hf://datasets/who/what@refs%2Fconvert%2Fparquet/s/test/*.parquet"
     assert asked[1] == (("parquet",), {"data_files": files, "split": "train"})
+
+
+UNREACHABLE = """
+import socket
+def refuse(*arguments, **settings):
+    raise socket.gaierror(-3, "Temporary failure in name resolution")
+socket.getaddrinfo = socket.socket.connect = refuse
+from taskdef.definition.packs import load_pack
+from taskdef.definition.testset import read_raw_rows
+from taskdef.errors import TestSetError
+try:
+    read_raw_rows(load_pack("gsm8k"))
+except TestSetError as error:
+    print(error)
+"""
+
+
+def test_without_a_network_the_message_comes_soon_and_alone(tmp_path, offline_environment):
+    pytest.importorskip("datasets")
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", UNREACHABLE],
+        env=offline_environment | {"HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert time.monotonic() - started < 20  # load_dataset alone tries for longer
+    assert (done.stdout, done.stderr) == (
+        "openai/gsm8k (main, test): cannot be loaded from the Hugging Face hub: the hub cannot be reached: "
+        "[Errno -3] Temporary failure in name resolution\n"
+        "  next: without a network (or without access): give a local file of rows with `input` and `output`: "
+        "--test FILE\n",
+        "",
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taskdef.errors import TestSetError
+from taskdef.hub import find_hub_fault
 from taskdef.records import AnswerComparison, AnswerSpec, TaskDefinition, TestRow, TestSource
 from taskdef.unicode import clean_unicode
 from taskdef.verify.compare import is_permitted
@@ -136,7 +137,12 @@ def _load_from_hub(source: TestSource, name: str) -> Any:
 
     assert source.hub is not None
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    fault = find_hub_fault("dataset", source.hub)
+    offline = datasets.config.HF_HUB_OFFLINE
     try:
+        if fault is not None and not fault.reached:
+            datasets.config.HF_HUB_OFFLINE = True  # rows that were loaded before come from the cache, without tries
         try:
             return datasets.load_dataset(source.hub, source.subset, split=source.split)
         except RuntimeError as error:
@@ -146,9 +152,11 @@ def _load_from_hub(source: TestSource, name: str) -> Any:
             folder = f"{source.hub}@refs%2Fconvert%2Fparquet/{source.subset or 'default'}/{source.split}"
             return datasets.load_dataset("parquet", data_files=f"hf://datasets/{folder}/*.parquet", split="train")
     except Exception as error:
-        reason = shortened(f"{type(error).__name__}: {error}", 300)
-        message = f"{name}: cannot be loaded from the Hugging Face hub: {reason}"
+        reason = fault.reason if fault is not None else f"{type(error).__name__}: {error}"
+        message = f"{name}: cannot be loaded from the Hugging Face hub: {shortened(reason, 300)}"
         raise TestSetError(message, next_step=f"without a network (or without access): {_LOCAL_FILE}") from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
 
 
 class _Template:

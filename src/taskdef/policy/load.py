@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taskdef.config import PolicyConfig
 from taskdef.errors import BaseModelError
+from taskdef.hub import find_hub_fault
 from taskdef.policy.builtin import BUILTIN_PREFIX, resolve_builtin
 from taskdef.records import TaskDefinition
 
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
 
 
 _MODEL_FILES = ("config.json", "adapter_config.json")
-_HUB_SECONDS = 10.0
-"""Longest wait for the hub's first answer."""
 
 
 def resolve_model(source: str | Path) -> str:
@@ -49,21 +50,15 @@ def _require_on_hub(model_id: str) -> None:
 
     Raises BaseModelError where the hub cannot be reached or has no such model.
     """
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub import try_to_load_from_cache
 
     if any(isinstance(try_to_load_from_cache(model_id, name), str) for name in _MODEL_FILES):
         return
-    try:
-        HfApi().model_info(model_id, timeout=_HUB_SECONDS)
-    except RepositoryNotFoundError:
-        reason = "the hub has no such model, or none that is open to you"
-    except Exception as error:  # errors of the HTTP library come through as they are, and the library changes
-        reason = f"the hub cannot be reached: {_first_line(error)}"
-    else:
+    fault = find_hub_fault("model", model_id)
+    if fault is None:
         return
     raise BaseModelError(
-        f"{model_id}: no such folder, and {reason}",
+        f"{model_id}: no such folder, and {fault.reason}",
         next_step=f"give a model folder, a hub id that this machine can reach, or {BUILTIN_PREFIX}smollm2-135m",
     )
 
@@ -131,6 +126,38 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def load_context(source: str | Path) -> int | None:
+    """Tokens in the model's context, from its config alone; None where that names no bound. Raises BaseModelError."""
+    from transformers import AutoConfig
+
+    from taskdef.policy.transformers_policy import context_of
+
+    resolved = resolve_model(source)
+    adapter = Path(resolved) / "adapter_config.json"
+    try:
+        if adapter.exists():
+            resolved = json.loads(adapter.read_bytes())["base_model_name_or_path"]
+        return context_of(AutoConfig.from_pretrained(resolved))
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable(source, error) from error
+
+
+def refuse_unfit_model(
+    source: str, definition: TaskDefinition, config: PolicyConfig, rows: Iterable[tuple[str, str]]
+) -> None:
+    """Find out from config and tokenizer alone whether the model can be used for a task and its held-out rows, given
+    as (place, input).
+
+    Raises BaseModelError where it cannot be had, the device asked for neither, or its context has no room for a
+    prompt; TestSetError where a row's prompt is too long.
+    """
+    from taskdef.policy.prompting import PromptEncoder, refuse_long_rows
+
+    pick_device(config)
+    encoder = PromptEncoder(definition, load_tokenizer(source), config.prompt)
+    refuse_long_rows(rows, encoder, source, load_context(source), config)
 
 
 def load_policy(source: str | Path, definition: TaskDefinition, config: PolicyConfig) -> TransformersPolicy:
