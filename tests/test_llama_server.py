@@ -15,7 +15,7 @@ from taskdef.instruct.chat import ChatRequest
 from taskdef.instruct.form import DRAFT_SCHEMA
 from taskdef.instruct.load import load_instructor
 from taskdef.instruct.openai_compatible import OpenAIChat
-from taskdef.records import DropReason, PassageSource, TaskDefinition
+from taskdef.records import PassageSource, TaskDefinition
 from taskdef.retrieve.stage import Retrieval, retrieve_passages
 from taskdef.synthesize.stage import Synthesis, synthesize_samples
 from taskdef.verify.isolated import Verifier
@@ -72,11 +72,10 @@ def test_samples_of_both_packs_come_through_retrieval_and_synthesis(address: str
         for sample in synthesis.samples:
             assert sample.passage_id in {passage.id for passage in retrieval.passages}
             assert sample.votes is not None
-            assert 1 <= sample.votes <= sample.vote_count <= 3
+            assert 2 <= sample.vote_count <= 3
+            assert 1 <= sample.votes <= sample.vote_count
             with Verifier(task.answer) as verifier:
                 assert verifier.read(sample.solution) == sample.answer
-        # the form is forced, so nothing that was parsed can be unreadable
-        assert DropReason.GOLD_FAILS not in {drop.reason for drop in synthesis.drops}
 
 
 async def synthesize(task: TaskDefinition, address: str, ledger: Path) -> tuple[Retrieval, Synthesis]:

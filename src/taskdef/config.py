@@ -41,8 +41,8 @@ class InstructorConfig(ConfigPart):
     max_tokens: int = Field(default=2048, ge=1)
     """Longest response that is asked for, in tokens."""
     force_form: bool = False
-    """Have the endpoint hold every draft to the form of the answer (a pattern in its JSON schema). For instructors too
-    weak to keep to it by themselves: the drafts then hold no quotation marks and no backslashes."""
+    """Have the endpoint hold drafts and votes to the form of the answer (a pattern in the JSON schema). For instructors
+    too weak to keep to it by themselves: outputs then hold no quotation marks and no backslashes."""
 
 
 class PolicyConfig(ConfigPart):

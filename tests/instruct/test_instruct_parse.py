@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from taskdef.instruct.parse import read_draft, read_keywords
+from taskdef.instruct.parse import read_draft, read_keywords, read_output
 
 PLAIN = '{"input": "1 + 1?", "output": "#### 2"}'
 PAIR = ("1 + 1?", "#### 2")
@@ -68,3 +68,17 @@ def test_a_hostile_text_is_read_in_bounded_time(text: str) -> None:
     began = time.monotonic()
     assert read_draft(text) is None
     assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"output": "so\n#### 2"}', "so\n#### 2"),
+        ('{"output": "so\\n#### 2"}', "so\n#### 2"),
+        ('{"output": "#### 2', "#### 2"),
+        ('{"output": " "}', None),
+        ("#### 2", None),
+    ],
+)
+def test_an_output_alone_is_read_out_of_its_object(text: str, expected: str | None) -> None:
+    assert read_output(text) == expected

@@ -111,15 +111,16 @@ def test_the_vote_is_asked_count_times_without_showing_any_solution() -> None:
     assert all("OLD 3 + 4?" in r.prompt and "#### 7" not in r.prompt for r in chat.requests)
 
 
-def test_a_forced_form_goes_into_the_schema_of_drafts_only() -> None:
+def test_a_forced_form_goes_into_the_schemas_of_drafts_and_answers() -> None:
     chat = Listening()
     forcing = PromptedInstructor("listening", chat, Ledger(None), max_tokens=50, force_form=True)
     generate(forcing)
-    asyncio.run(forcing.answer(DEFINITION, SAMPLE.input, count=1, temperature=0.5))
-    schema, none = (request.schema for request in chat.requests)
-    assert schema is not None
-    assert "#### " in schema["properties"]["output"]["pattern"]
-    assert none is None
+    answers = asyncio.run(forcing.answer(DEFINITION, SAMPLE.input, count=1, temperature=0.5))
+    assert answers == ["#### 11"]  # out of its object, as the verifier is to read it
+    for request, names in zip(chat.requests, ({"input", "output"}, {"output"}), strict=True):
+        assert request.schema is not None
+        assert set(request.schema["properties"]) == names
+        assert "#### " in request.schema["properties"]["output"]["pattern"]
 
 
 @pytest.mark.parametrize(("direction", "word"), [(Origin.HARDER, "harder"), (Origin.EASIER, "easier")])

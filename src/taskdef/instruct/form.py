@@ -1,4 +1,4 @@
-"""The JSON schema of a draft, and its strict variant that leaves an instructor no other way than the task's form."""
+"""The JSON schema of a draft, and the strict schemas that leave an instructor no other way than the task's form."""
 
 from __future__ import annotations
 
@@ -31,9 +31,22 @@ def forced_draft_schema(spec: AnswerSpec, max_tokens: int) -> dict[str, Any]:
     the limit cuts the response off. What is written is checked afterwards like any other draft. Raises ConfigError
     where the form cannot be put in such a pattern.
     """
+    return {**DRAFT_SCHEMA, "properties": {**DRAFT_SCHEMA["properties"], "output": _forced_output(spec, max_tokens)}}
+
+
+def forced_answer_schema(spec: AnswerSpec, max_tokens: int) -> dict[str, Any]:
+    """The schema of a further answer, put to the vote: the output alone, as in ``forced_draft_schema``."""
+    return {
+        "type": "object",
+        "properties": {"output": _forced_output(spec, max_tokens)},
+        "required": ["output"],
+        "additionalProperties": False,
+    }
+
+
+def _forced_output(spec: AnswerSpec, max_tokens: int) -> dict[str, str]:
     free = f"{_PLAIN}{{0,{max(1, min(max_tokens // 2, _LONGEST_FREE_TEXT))}}}"
-    output = {"type": "string", "pattern": f"^{free}{_answer_pattern(spec)}$"}
-    return {**DRAFT_SCHEMA, "properties": {**DRAFT_SCHEMA["properties"], "output": output}}
+    return {"type": "string", "pattern": f"^{free}{_answer_pattern(spec)}$"}
 
 
 def _answer_pattern(spec: AnswerSpec) -> str:

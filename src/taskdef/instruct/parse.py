@@ -48,6 +48,14 @@ def read_draft(text: str) -> tuple[str, str] | None:
     return None
 
 
+def read_output(text: str) -> str | None:
+    """The output in a response that was to be an object of it alone; None where there is no such object."""
+    for value in find_values(text):
+        if isinstance(value, dict) and (output := _as_text(value.get("output"))):
+            return output
+    return None
+
+
 def read_keywords(text: str) -> list[str]:
     """Keywords from a JSON list or object, or from a plain list of lines or commas; each once, in order."""
     for value in find_values(text):

@@ -13,9 +13,9 @@ import jinja2
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatFailed, ChatModel, ChatRequest
 from taskdef.instruct.domains import domain_of
-from taskdef.instruct.form import DRAFT_SCHEMA, forced_draft_schema
+from taskdef.instruct.form import DRAFT_SCHEMA, forced_answer_schema, forced_draft_schema
 from taskdef.instruct.ledger import Ledger
-from taskdef.instruct.parse import read_draft, read_keywords
+from taskdef.instruct.parse import read_draft, read_keywords, read_output
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
 from taskdef.instruct.recorded import RecordedChat
 from taskdef.instruct.words import content_words
@@ -95,9 +95,12 @@ class PromptedInstructor:
     ) -> list[str]:
         """``count`` independent outputs, each by a call of its own; those that failed for good are left out."""
         prompt = _render("answer", definition=definition, sample_input=sample_input)
-        requests = [ChatRequest("answer", prompt, temperature, self._max_tokens, index=index) for index in range(count)]
-        answers = await asyncio.gather(*(self._answer(request) for request in requests))
-        return [answer for answer in answers if answer is not None]
+        schema = forced_answer_schema(definition.answer, self._max_tokens) if self._force_form else None
+        requests = [
+            ChatRequest("answer", prompt, temperature, self._max_tokens, schema, index) for index in range(count)
+        ]
+        answers = [text for text in await asyncio.gather(*map(self._answer, requests)) if text is not None]
+        return [read_output(text) or text for text in answers] if self._force_form else answers
 
     async def rewrite(
         self,
