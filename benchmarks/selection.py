@@ -1,6 +1,6 @@
 """Does choosing high-potential samples help? Selection strategies on known truth, side by side.
 
-    python benchmarks/selection.py [--steps 25] [--size 64] [--seeds 0 1 2] [--runs-dir runs]
+    python benchmarks/selection.py [--steps 20] [--size 64] [--seeds 0 1 2] [--runs-dir runs]
 
 For each seed the sums example is retrieved, synthesized, adapted and scored once (the quickstart's own run with that
 seed serves where it is there); each strategy then trains from the same starting model on its own choice, for the same
@@ -9,7 +9,7 @@ by construction, so nothing but the choice differs. The pool is several times th
 would choose much the same.
 
 Prints held-out accuracy with Wilson 95% intervals a run, and the mean over seeds a strategy; writes the same to
-selection.json. After an interruption, finished trainings are kept.
+selection.json. After an interruption, finished trainings and evaluations are kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from taskdef.policy.load import load_policy
 from taskdef.records import PassRate, Sample, Stage
 from taskdef.select.stage import Selection
 from taskdef.select.strategies import choose
-from taskdef.store import RunDirectory
+from taskdef.store import RunDirectory, write_atomically
 from taskdef.verify.isolated import Verifier
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "sums"
@@ -90,7 +90,10 @@ def held_out(run: RunDirectory, model: Path) -> ModelResult:
 def measure(scored: RunDirectory, strategy: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train by one strategy under one seed; gives the row of the table, and prints it."""
     run = trained_run(scored, strategy, arguments.steps, arguments.size, arguments.runs_dir)
-    accuracy = held_out(run, run.model_path).strict
+    kept = run.path / "held_out.json"
+    if not kept.exists():
+        write_atomically(kept, held_out(run, run.model_path).model_dump_json())
+    accuracy = ModelResult.model_validate_json(kept.read_bytes()).strict
     selection = run.stage(Stage.SELECT).manifest().summary
     signal = run.stage(Stage.TRAIN).manifest().summary["signal_share"]
     print(
@@ -113,7 +116,7 @@ def measure(scored: RunDirectory, strategy: str, arguments: argparse.Namespace) 
 def main() -> None:
     """Run every strategy under every seed and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
