@@ -323,3 +323,49 @@ def test_an_unknown_base_model_is_refused_before_anything_is_created(
     assert f"error: {model}: " in err
     assert "\nnext: " in err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message", "next_step"),
+    [
+        # byte-level tokens: "What is 0 + 3?" (14), two line ends, the output format (28 bytes), a line end: 45 tokens
+        (
+            ("policy.max_prompt_tokens=42", "policy.max_new_tokens=32"),
+            "test.jsonl:4: its prompt has 45 tokens, the most of all held-out rows; the limit is 42",
+            "--set policy.max_prompt_tokens=45",
+        ),
+        (
+            ("policy.max_new_tokens=1160",),
+            "test.jsonl:4: its prompt has 45 tokens, the most of all held-out rows; the limit is 40",
+            "--set policy.max_new_tokens=1155",
+        ),
+        (
+            ("policy.max_new_tokens=1200",),
+            "its context of 1200 tokens has no room for a prompt beside a response of 1200",
+            "--set policy.max_new_tokens=600",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_created(
+    cli: Cli, task: Path, tmp_path: Path, tiny_llama: Path, settings: tuple[str, ...], message: str, next_step: str
+) -> None:
+    words = [word for setting in settings for word in ("--set", setting)]
+    words += ["--set", "policy.device=cpu", "--base-model", str(tiny_llama)]
+    code, _, err = cli("run", "task.yaml", "--instructor", "procedural:chain_sum", *words)
+    assert code == 2
+    assert f"{message}\nnext: {next_step}\n" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_created(
+    cli: Cli, task: Path, tmp_path: Path, tiny_llama: Path
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("the machine has a GPU")
+    words = ["--set", "policy.device=cuda", "--base-model", str(tiny_llama)]
+    code, _, err = cli("run", "task.yaml", "--instructor", "procedural:chain_sum", *words)
+    assert code == 2
+    assert "no CUDA device is visible" in err
+    assert not (tmp_path / "runs").exists()

@@ -16,6 +16,7 @@ import yaml
 import taskdef
 from taskdef.config import RunConfig, build_config
 from taskdef.errors import ConfigError, RunError
+from taskdef.errors import TestSetError as HeldOutError
 from taskdef.pipeline import run_stage
 from taskdef.progress import SilentProgress
 from taskdef.records import PassageSource, Stage, TaskDefinition
@@ -203,6 +204,23 @@ def test_without_a_test_set_everything_but_the_evaluation_is_done(
     assert run.next_stage() is Stage.EVALUATE
     assert (run.model_path / "model.safetensors").exists()
     assert run.report_path.exists()
+
+
+def test_rows_too_long_for_the_model_are_refused_before_any_model_answers(
+    finished: RunDirectory, definition: TaskDefinition, copy_of: Callable[[RunDirectory], RunDirectory]
+) -> None:
+    """As where the rows are on the hub and could not be looked at before the run."""
+    run = copy_of(finished)
+    run.fresh_from(Stage.EVALUATE)
+    run.config = build_config(base=run.config, overrides={"policy.max_prompt_tokens": 20})
+    with pytest.raises(HeldOutError) as caught:
+        run_stage(run, Stage.EVALUATE)
+    # "Held out: 104 plus 104, please" (30), two line ends, "End with #### and the number." (29), a line end
+    assert str(caught.value) == (
+        "held-out row test-5: its prompt has 62 tokens, the most of all held-out rows; the limit is 20"
+        "\n  next: --set policy.max_prompt_tokens=62"
+    )
+    assert list(run.stage(Stage.EVALUATE).path.glob("attempts-*")) == []
 
 
 def test_each_stages_spending_is_its_own(definition: TaskDefinition, tmp_path: Path) -> None:

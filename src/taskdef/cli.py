@@ -168,7 +168,7 @@ def run(
                     f"{task}: {errors}; nothing was spent",
                     next_step=f"mend it, then: taskdef check {shlex.quote(task)}",
                 )
-            try_base_model(request.config)
+            try_base_model(request.config, request.definition)
         from taskdef import pipeline
 
         done = pipeline.run(

@@ -237,6 +237,7 @@ def _train(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
 
 def _evaluate(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
     from taskdef.evaluate.stage import artifact_names, evaluate_models, summarise
+    from taskdef.policy.load import refuse_unfit_model
 
     _refuse_other_test_file(run)
     models: dict[str, Callable[[], TransformersPolicy]] = {"base": lambda: _load_policy(run, run.config.base_model)}
@@ -244,9 +245,12 @@ def _evaluate(run: RunDirectory, directory: StageDirectory, progress: Progress) 
         models["warm_up"] = lambda: _load_policy(run, starting_model(run))
     models["tuned"] = lambda: _load_policy(run, run.model_path)
     with _verifier(run) as verifier:
+        rows = _test_rows(run, verifier)[: run.config.evaluate.limit]
+        places = [(f"held-out row {row.id}", row.input) for row in rows]
+        refuse_unfit_model(run.config.base_model, run.definition, run.config.policy, places)
         evaluation = evaluate_models(
             run.definition,
-            _test_rows(run, verifier)[: run.config.evaluate.limit],
+            rows,
             models,
             verifier=verifier,
             seed=run.config.seed,

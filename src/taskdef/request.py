@@ -98,14 +98,18 @@ def try_instructor(config: RunConfig) -> None:
     asyncio.run(instructor.close())
 
 
-def try_base_model(config: RunConfig) -> None:
-    """Load the base model's tokenizer once: it is first needed when the instructor has been paid for long since.
+def try_base_model(config: RunConfig, definition: TaskDefinition) -> None:
+    """Look at the base model without its weights: it is first needed when the instructor has been paid for long since.
 
-    Raises BaseModelError where there is no such model.
+    Raises BaseModelError where there is no such model, the device asked for is not there, or its context has no room
+    for a prompt; TestSetError where a row of a local test set is too long for it.
     """
-    from taskdef.policy.load import load_tokenizer
+    from taskdef.definition.testset import read_raw_rows
+    from taskdef.policy.load import refuse_unfit_model
 
-    load_tokenizer(config.base_model)
+    is_local = definition.test is not None and definition.test.path is not None
+    rows = read_raw_rows(definition, config.evaluate.limit) if is_local else []
+    refuse_unfit_model(config.base_model, definition, config.policy, [(row.place, row.input) for row in rows])
 
 
 def open_run(path: Path) -> RunDirectory:

@@ -6,9 +6,11 @@ what the tuned model is told at the end is what a user would send it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from taskdef.errors import BaseModelError
+from taskdef.config import PolicyConfig
+from taskdef.errors import BaseModelError, TestSetError
 from taskdef.records import TaskDefinition
 
 if TYPE_CHECKING:
@@ -59,3 +61,41 @@ class PromptEncoder:
     def decode(self, ids: list[int]) -> str:
         """The text of completion tokens, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def prompt_limit(name: str, context: int | None, config: PolicyConfig) -> int:
+    """Longest prompt in tokens that leaves room for a full response in a context of that many tokens (None: no bound).
+
+    Raises BaseModelError where the response alone fills the context.
+    """
+    if context is None:
+        return config.max_prompt_tokens
+    if context <= config.max_new_tokens:
+        raise BaseModelError(
+            f"{name}: its context of {context} tokens has no room for a prompt beside a response of "
+            f"{config.max_new_tokens}",
+            next_step=f"--set policy.max_new_tokens={max(1, context // 2)}",
+        )
+    return min(config.max_prompt_tokens, context - config.max_new_tokens)
+
+
+def refuse_long_rows(
+    rows: Iterable[tuple[str, str]], encoder: PromptEncoder, name: str, context: int | None, config: PolicyConfig
+) -> None:
+    """Raise TestSetError where the longest prompt of held-out rows, given as (place, input), is over the limit."""
+    limit = prompt_limit(name, context, config)
+    length, place = max(((len(encoder.prompt_ids(text)), place) for place, text in rows), default=(0, ""))
+    if length <= limit:
+        return
+    changes = []
+    if length > config.max_prompt_tokens:
+        changes.append(f"--set policy.max_prompt_tokens={length}")
+    if context is not None and length >= context:
+        step = f"shorten or leave out the row: {name} has a context of {context} tokens"
+    else:
+        if context is not None and length + config.max_new_tokens > context:
+            changes.append(f"--set policy.max_new_tokens={context - length}")
+        step = " ".join(changes)
+    raise TestSetError(
+        f"{place}: its prompt has {length} tokens, the most of all held-out rows; the limit is {limit}", next_step=step
+    )

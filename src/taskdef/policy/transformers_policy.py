@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from taskdef.config import PolicyConfig
-from taskdef.errors import BaseModelError
-from taskdef.policy.prompting import PromptEncoder
+from taskdef.policy.prompting import PromptEncoder, prompt_limit
 from taskdef.policy.sampling import sample_in_batches
 from taskdef.records import Completion, TaskDefinition
 
@@ -31,23 +30,14 @@ class TransformersPolicy:
         self.config = config
         self.encoder = PromptEncoder(definition, tokenizer, config.prompt)
         self.stop_ids = stop_token_ids(model, tokenizer)
-        self.context = int(getattr(model.config, "max_position_embeddings", 0)) or None
+        self.context = context_of(model.config)
 
     def prompt_length(self, sample_input: str) -> int:
         return len(self.encoder.prompt_ids(sample_input))
 
     def prompt_limit(self) -> int:
         """Longest prompt in tokens that leaves room for a full response. Raises BaseModelError where none does."""
-        limit = self.config.max_prompt_tokens
-        if self.context is not None:
-            if self.context <= self.config.max_new_tokens:
-                raise BaseModelError(
-                    f"{self.name}: its context of {self.context} tokens has no room for a prompt beside a response of "
-                    f"{self.config.max_new_tokens}",
-                    next_step=f"--set policy.max_new_tokens={max(1, self.context // 2)}",
-                )
-            limit = min(limit, self.context - self.config.max_new_tokens)
-        return limit
+        return prompt_limit(self.name, self.context, self.config)
 
     def complete(self, inputs: Sequence[str], *, count: int, temperature: float, seed: int) -> list[list[Completion]]:
         prompts = [self.encoder.prompt_ids(sample_input) for sample_input in inputs]
@@ -72,6 +62,11 @@ class TransformersPolicy:
             token_count=len(ids),
             truncated=not ids or ids[-1] not in self.stop_ids,
         )
+
+
+def context_of(config: PretrainedConfig) -> int | None:
+    """Tokens that the model's positions reach; None where its config names no bound."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 0) or None
 
 
 def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
