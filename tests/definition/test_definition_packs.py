@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from taskdef.definition.check import check_definition
-from taskdef.definition.packs import PAPER_ORDER, load_pack, pack_names, pack_table, resolve_task
+from taskdef.definition.packs import PAPER_ORDER, load_pack, pack_names, pack_table, resolve_loaded
 from taskdef.definition.testset import _Template, load_test_rows
 from taskdef.errors import DefinitionError
 from taskdef.verify.isolated import Verifier
@@ -49,7 +49,7 @@ def test_the_eight_tasks_of_the_paper_are_packs():
     assert pack_names() == list(PAPER_ORDER)
     assert [row.name for row in pack_table()] == list(PAPER_ORDER)
     assert pack_table()[0].test_set == "openai/gsm8k main test"
-    assert all(row.summary and row.source.startswith("https://huggingface.co/datasets/") for row in pack_table())
+    assert all(row.summary for row in pack_table())
     assert len(load_pack("math").domains) == 7
 
 
@@ -87,18 +87,18 @@ def test_packs_pass_the_check_with_a_local_file_of_bare_labels(name, tmp_path):
 
 
 def test_a_task_is_found_by_name_file_or_folder(tmp_path):
-    assert resolve_task("gsm8k").name == "gsm8k"
+    assert resolve_loaded("gsm8k").definition.name == "gsm8k"
     pack = Path(load_pack.__code__.co_filename).parent / "packs" / "cqa.yaml"
     (tmp_path / "task.yaml").write_text(pack.read_text(encoding="utf-8"), encoding="utf-8")
-    assert resolve_task(str(tmp_path / "task.yaml")).name == "cqa"
-    changed = resolve_task(str(tmp_path), tmp_path / "rows.jsonl")
+    assert resolve_loaded(str(tmp_path / "task.yaml")).definition.name == "cqa"
+    changed = resolve_loaded(str(tmp_path), tmp_path / "rows.jsonl").definition
     assert changed.test is not None
     assert (changed.test.path, changed.test.hub, changed.test.input) == (tmp_path / "rows.jsonl", None, "{{ input }}")
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known():
     with pytest.raises(DefinitionError, match=r"'gms8k' is neither a file nor a pack; did you mean gsm8k\?") as caught:
-        resolve_task("gms8k")
+        resolve_loaded("gms8k")
     assert "taskdef packs" in caught.value.next_step
     with pytest.raises(DefinitionError, match=r"there is no pack 'mathe'; did you mean math\?"):
         load_pack("mathe")

@@ -31,8 +31,8 @@ def hostile(monkeypatch):
 
 
 def test_reads_and_judges_in_order(numbers):
-    assert numbers.read("#### 7") == "7"
-    assert numbers.read("seven") is None
+    assert numbers.read_all(["#### 7"])[0].answer == "7"
+    assert numbers.read_all(["seven"])[0].answer is None
     texts = [f"#### {number}" for number in range(2000)]
     judgements = numbers.judge([(text, "7", False) for text in texts])
     assert [judgement.answer for judgement in judgements] == [str(number) for number in range(2000)]
@@ -53,7 +53,7 @@ def test_tally(numbers):
 
 def test_threads_share_a_verifier(numbers):
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda number: numbers.read(f"#### {number}"), range(100)))
+        answers = list(pool.map(lambda number: numbers.read_all([f"#### {number}"])[0].answer, range(100)))
     assert answers == [str(number) for number in range(100)]
 
 
@@ -108,7 +108,7 @@ def test_close_ends_the_worker():
     verifier.close()
     assert process.returncode is not None
     with pytest.raises(RuntimeError, match="closed"):
-        verifier.read("#### 5")
+        verifier.read_all(["#### 5"])
 
 
 def test_mathematics_works_off_the_main_thread_and_within_a_limit():

@@ -25,8 +25,6 @@ class PackRow:
     """The description's first line."""
     test_set: str
     """Hub id, subset and split."""
-    source: str
-    """Where to read about the test set and its licence."""
 
 
 def pack_names() -> list[str]:
@@ -45,16 +43,11 @@ def load_pack(name: str, test_path: Path | None = None) -> TaskDefinition:
     return _with_test(_load(name), test_path)
 
 
-def resolve_task(text: str, test_path: Path | None = None) -> TaskDefinition:
+def resolve_loaded(text: str, test_path: Path | None = None) -> LoadedDefinition:
     """The task meant on the command line: a path to a task.yaml (or to its folder), or a pack's name.
 
     Raises DefinitionError where it is neither.
     """
-    return resolve_loaded(text, test_path).definition
-
-
-def resolve_loaded(text: str, test_path: Path | None = None) -> LoadedDefinition:
-    """As ``resolve_task``, with the file and line of every key, for ``check_definition``."""
     path = Path(text).expanduser()
     if path.is_dir() and (path / "task.yaml").is_file():
         path = path / "task.yaml"
@@ -76,8 +69,7 @@ def pack_table() -> list[PackRow]:
         definition = _load(name)
         test = definition.test
         parts = [part for part in (test.hub, test.subset, test.split) if part] if test else []
-        source = f"https://huggingface.co/datasets/{test.hub}" if test and test.hub else ""
-        rows.append(PackRow(name, definition.description.strip().splitlines()[0], " ".join(parts), source))
+        rows.append(PackRow(name, definition.description.strip().splitlines()[0], " ".join(parts)))
     return rows
 
 

@@ -63,10 +63,6 @@ class Verifier:
         self._closed = False
         self._worker = _Worker(spec, timeout_seconds)
 
-    def read(self, text: str) -> str | None:
-        """The answer by strict reading; None where there is none or reading failed (``read_all`` tells which)."""
-        return self.read_all([text])[0].answer
-
     def read_all(self, texts: Sequence[str]) -> list[Reading]:
         """Strict reading of many texts, in order."""
         return [

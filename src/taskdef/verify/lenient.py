@@ -18,7 +18,11 @@ _TAIL = 20_000
 
 
 def find_leniently(spec: AnswerSpec, text: str) -> AnswerFound | None:
-    """The strict answer where it could be one; else what the kind of comparison lets one fall back on."""
+    """The strict answer where it could be one; else what the kind of comparison lets one fall back on.
+
+    numeric: the last box or number. math: the last box, formula or number. choice, label_set, text with choices:
+    the last choice that is mentioned on its own. Everything else: strict reading only.
+    """
     strict = find_answer(spec, text)
     if strict is not None and is_permitted(spec, strict.answer):
         return strict

@@ -1,4 +1,4 @@
-"""Reading an answer out of a text, strictly or leniently; and the way back, the shortest text that reads so."""
+"""Reading an answer out of a text, strictly; and the way back, the shortest text that reads so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from taskdef.errors import DefinitionError
 from taskdef.records import AnswerReading, AnswerSpec
 from taskdef.verify.extract import find_answer
-from taskdef.verify.lenient import find_leniently
 
 
 def read_answer(spec: AnswerSpec, text: str) -> str | None:
@@ -16,16 +15,6 @@ def read_answer(spec: AnswerSpec, text: str) -> str | None:
     Whatever a user's own function raises comes out of here; the isolated verifier turns it into VERIFIER_ERROR.
     """
     found = find_answer(spec, text)
-    return found.answer if found else None
-
-
-def read_leniently(spec: AnswerSpec, text: str) -> str | None:
-    """Read strictly; where that gives nothing that could be an answer, fall back by the kind of comparison.
-
-    numeric: the last box or number. math: the last box, formula or number. choice, label_set, text with choices:
-    the last choice that is mentioned on its own. Everything else: strict reading only.
-    """
-    found = find_leniently(spec, text)
     return found.answer if found else None
 
 
