@@ -25,6 +25,7 @@ def fault(folder: Path, text: str) -> str:
     """The message that loading ``text`` raises, without the folder."""
     with pytest.raises(DefinitionError) as caught:
         load_definition(write(folder, text))
+    assert caught.value.next_step
     return caught.value.message.replace(f"{folder}/", "")
 
 

@@ -44,7 +44,7 @@ def test_rows_and_ids(tmp_path, number):
     loaded = load_test_rows(task(NUMBER, source(tmp_path, *rows)), number)
     # The blank line is no row but counts as a line; the bare 4 is a valid answer by itself.
     assert [(row.id, row.input, row.answer) for row in loaded] == [("test-1", "1 + 1", "2"), ("test-3", "2 + 2", "4")]
-    assert len(load_test_rows(task(NUMBER, source(tmp_path, *rows)), number, limit=1)) == 1
+    assert len(read_raw_rows(task(NUMBER, source(tmp_path, *rows)), limit=1)) == 1
 
 
 def test_half_a_surrogate_pair_in_a_row_can_be_written_on(tmp_path, number):
@@ -85,6 +85,7 @@ def test_faults_name_file_and_line(tmp_path, number, rows, message):
     with pytest.raises(TestSetError) as caught:
         load_test_rows(task(NUMBER, source(tmp_path, *rows)), number)
     assert message in caught.value.message
+    assert caught.value.next_step
 
 
 def test_a_gold_answer_outside_the_choices(tmp_path, choice):

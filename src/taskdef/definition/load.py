@@ -62,7 +62,10 @@ def load_with_places(path: Path) -> LoadedDefinition:
     tree = read_yaml_tree(path)
     if not isinstance(tree.value, dict):
         found = "nothing" if tree.value is None else f"a {'list' if isinstance(tree.value, list) else 'text'}"
-        raise DefinitionError(f"{path}: expected a mapping (name, description, …), found {found}")
+        raise DefinitionError(
+            f"{path}: expected a mapping (name, description, …), found {found}",
+            next_step="`taskdef init` writes a task.yaml to start from",
+        )
     places = {dotted(place): f"{path}:{line}" for place, line in tree.lines.items()}
     values = {key: value for key, value in tree.value.items() if value is not None}
     folder = path.absolute().parent
@@ -82,6 +85,7 @@ def load_with_places(path: Path) -> LoadedDefinition:
     return LoadedDefinition(definition, places)
 
 
+_DEMO_LINE = 'one JSON object a line: {"input": …, "output": …}'
 _CHECK = "correct it, then `taskdef check {}`"
 
 
@@ -134,7 +138,7 @@ def _unfold_answer(values: dict[str, Any], tree: YamlTree) -> None:
     if "labels" in answer:
         if "choices" in answer:
             where = tree.where(("answer", "labels"))
-            raise DefinitionError(f"{where}: answer.labels: means the same as choices; give one of them")
+            raise DefinitionError(f"{where}: answer.labels: means the same as choices", next_step="give one of them")
         answer["choices"] = answer.pop("labels")
         for place in [place for place in tree.lines if place[:2] == ("answer", "labels")]:
             tree.lines[("answer", "choices", *place[2:])] = tree.lines[place]
@@ -153,7 +157,10 @@ def _unfold_demos(values: dict[str, Any], tree: YamlTree, folder: Path, places: 
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DefinitionError(f"{where}: demos: {path} cannot be read: {reason}") from None
+        raise DefinitionError(
+            f"{where}: demos: {path} cannot be read: {reason}",
+            next_step="correct the path (it is taken from task.yaml's folder), or write the demos out under `demos:`",
+        ) from None
     rows: list[dict[str, str]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -162,12 +169,12 @@ def _unfold_demos(values: dict[str, Any], tree: YamlTree, folder: Path, places: 
             row = json.loads(line)
             Demo.model_validate(row, strict=True)
         except json.JSONDecodeError as error:
-            raise DefinitionError(f"{path}:{number}: not JSON: {error.msg}") from None
+            raise DefinitionError(f"{path}:{number}: not JSON: {error.msg}", next_step=_DEMO_LINE) from None
         except ValidationError as error:
             fault = error.errors()[0]
             key = ".".join(map(str, fault["loc"])) or "the line"
             message = f"{path}:{number}: {key}: {fault['msg'].lower()}"
-            raise DefinitionError(message, next_step='one JSON object a line: {"input": …, "output": …}') from None
+            raise DefinitionError(message, next_step=_DEMO_LINE) from None
         places[f"demos[{len(rows) + 1}]"] = f"{path}:{number}"
         rows.append({key: clean_unicode(value) for key, value in row.items()})
     if not rows:
@@ -190,7 +197,10 @@ def _unfold_paths(values: dict[str, Any], tree: YamlTree, folder: Path) -> None:
         test = {key: value for key, value in test.items() if value is not None}
         if not {"path", "hub"} & set(test):
             where = tree.where(("test",))
-            raise DefinitionError(f"{where}: test: names neither a `path` nor a `hub` data set")
+            raise DefinitionError(
+                f"{where}: test: names neither a `path` nor a `hub` data set",
+                next_step="add `path: rows.jsonl` or `hub: OWNER/NAME`",
+            )
         values["test"] = _with_path(test, folder)
 
 

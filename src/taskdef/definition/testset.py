@@ -31,12 +31,12 @@ class RawRow:
     output: str
 
 
-def load_test_rows(definition: TaskDefinition, verifier: Verifier, limit: int | None = None) -> list[TestRow]:
-    """Read the test set and the gold answer of every row (of the first ``limit`` rows).
+def load_test_rows(definition: TaskDefinition, verifier: Verifier) -> list[TestRow]:
+    """Read the test set and the gold answer of every row.
 
     Raises TestSetError: no test set, unreadable, empty, or a row whose gold answer fails its own verifier.
     """
-    rows = read_raw_rows(definition, limit)
+    rows = read_raw_rows(definition)
     gold = read_gold_answers(definition.answer, verifier, [row.output for row in rows])
     kept = []
     for row, reading in zip(rows, gold, strict=True):
@@ -97,10 +97,13 @@ def read_raw_rows(definition: TaskDefinition, limit: int | None = None) -> list[
             break
         given = fill_input(fields, place).strip()
         if not given:
-            raise TestSetError(f"{place}: the input is empty")
+            raise TestSetError(
+                f"{place}: the input is empty",
+                next_step="fill the row in or take it out, or adapt the template `test.input`",
+            )
         rows.append(RawRow(f"test-{number}", place, given, fill_output(fields, place)))
     if not rows:
-        raise TestSetError(f"{source.path or source.hub}: the test set holds no rows")
+        raise TestSetError(f"{source.path or source.hub}: the test set holds no rows", next_step=_LOCAL_FILE)
     return rows
 
 
@@ -117,10 +120,13 @@ def _local_rows(path: Path) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
                     message = f"{place}: not JSON: {error}"
                     raise TestSetError(message, next_step="one JSON object a line") from None
                 if not isinstance(row, dict):
-                    raise TestSetError(f"{place}: expected a JSON object, found {type(row).__name__}")
+                    raise TestSetError(
+                        f"{place}: expected a JSON object, found {type(row).__name__}",
+                        next_step="one JSON object a line",
+                    )
                 yield number, place, row
     except UnicodeDecodeError as error:
-        raise TestSetError(f"{path}: not UTF-8 text: {error}") from None
+        raise TestSetError(f"{path}: not UTF-8 text: {error}", next_step="save it as UTF-8") from None
     except OSError as error:
         message = f"{path}: the test set cannot be read: {error.strerror}"
         raise TestSetError(message, next_step=_LOCAL_FILE) from None
@@ -176,7 +182,10 @@ class _Template:
         try:
             self._template = environment.from_string(template)
         except TemplateError as error:
-            raise TestSetError(f"test.{part}: {template!r} is no valid template: {error}") from None
+            raise TestSetError(
+                f"test.{part}: {template!r} is no valid template: {error}",
+                next_step="correct it; a field of the row is written {{ field }}",
+            ) from None
 
     def __call__(self, fields: Mapping[str, Any], place: str) -> str:
         try:

@@ -19,6 +19,8 @@ _MOST_NODES = 200_000
 """Bound on what a file may unfold to through aliases."""
 _NULLS = {"", "~", "null", "Null", "NULL"}
 
+_WRITE = "put a text that holds : or # in quotation marks, and indent with blanks; `taskdef init` writes an example"
+
 Place = tuple[str | int, ...]
 """Path to a value: keys and list positions."""
 
@@ -45,17 +47,21 @@ def read_yaml_tree(path: Path) -> YamlTree:
     except FileNotFoundError:
         raise DefinitionError(f"{path}: there is no such file", next_step=f"taskdef init {path}") from None
     except UnicodeDecodeError as error:
-        raise DefinitionError(f"{path}: not UTF-8 at byte {error.start}") from None
+        raise DefinitionError(f"{path}: not UTF-8 at byte {error.start}", next_step="save it as UTF-8") from None
     except OSError as error:
-        raise DefinitionError(f"{path}: cannot be read: {error.strerror}") from None
+        raise DefinitionError(
+            f"{path}: cannot be read: {error.strerror}", next_step="correct the path, or the file's rights"
+        ) from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise DefinitionError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
+        raise DefinitionError(
+            f"{path}{line}: not valid YAML: {error.problem or error.context}", next_step=_WRITE
+        ) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise DefinitionError(f"{path}: not valid YAML: {error}") from None
+        raise DefinitionError(f"{path}: not valid YAML: {error}", next_step=_WRITE) from None
     tree = YamlTree(path)
     if node is not None:
         tree.value = _construct(node, (), tree, 0)
@@ -66,16 +72,24 @@ def _construct(node: yaml.Node, place: Place, tree: YamlTree, depth: int) -> Any
     line = node.start_mark.line + 1
     tree.lines.setdefault(place, line)
     if depth > 50 or len(tree.lines) > _MOST_NODES:
-        raise DefinitionError(f"{tree.path}:{line}: nested too deeply, or an alias that contains itself")
+        raise DefinitionError(
+            f"{tree.path}:{line}: nested too deeply, or an alias that contains itself",
+            next_step="write the values out, without aliases (*name)",
+        )
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key_line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise DefinitionError(f"{tree.path}:{key_line}: a key must be a plain word")
+                raise DefinitionError(
+                    f"{tree.path}:{key_line}: a key must be a plain word",
+                    next_step="put a text that begins with [, { or ? in quotation marks",
+                )
             key = key_node.value
             if key in mapping:
-                raise DefinitionError(f"{tree.path}:{key_line}: {dotted((*place, key))}: given twice")
+                raise DefinitionError(
+                    f"{tree.path}:{key_line}: {dotted((*place, key))}: given twice", next_step="keep one of the two"
+                )
             tree.lines[(*place, key)] = key_line
             mapping[key] = _construct(value_node, (*place, key), tree, depth + 1)
         return mapping

@@ -159,7 +159,9 @@ def _read_arguments(text: str, part: str) -> tuple[dict[str, Any], dict[str, int
             ) from None
         if key == "level" or key.startswith("level."):
             if not isinstance(parsed, int) or isinstance(parsed, bool) or parsed < 0:
-                raise InstructorError(f"procedural:{part}: {argument!r}: a level is a whole number from 0")
+                raise InstructorError(
+                    f"procedural:{part}: {argument!r}: a level is a whole number from 0", next_step="e.g. level=1"
+                )
             levels[key.removeprefix("level").removeprefix(".")] = parsed
         else:
             fixed[key] = parsed

@@ -44,9 +44,12 @@ class ScriptedChat:
             content = path.read_bytes()
             lines = content.decode("utf-8").splitlines()
         except OSError as error:
-            raise InstructorError(f"scripted:{path}: cannot be read: {error.strerror}") from None
+            raise InstructorError(
+                f"scripted:{path}: cannot be read: {error.strerror}",
+                next_step="give a file that is there: scripted:FILE",
+            ) from None
         except UnicodeDecodeError:
-            raise InstructorError(f"scripted:{path}: not UTF-8") from None
+            raise InstructorError(f"scripted:{path}: not UTF-8", next_step="save it as UTF-8") from None
         # The content is part of the key: an edited script is asked again.
         self.endpoint = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
         self._lines = [self._parse(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -84,4 +87,7 @@ class ScriptedChat:
         return ScriptLine(row["purpose"], match, tuple(map(clean_unicode, responses)))
 
     def _fault(self, number: int, why: str) -> InstructorError:
-        return InstructorError(f"scripted:{self.path}:{number}: {why}")
+        return InstructorError(
+            f"scripted:{self.path}:{number}: {why}",
+            next_step='write such lines: {"purpose": "generate", "match": "rivers", "response": "…"}',
+        )
