@@ -18,7 +18,8 @@ SHARED = {
     "errors",
     "store",
     "progress",
-    "unicode", "hub",
+    "unicode",
+    "hub",
     "__version__",
 }
 MAY_IMPORT_STAGES = {"pipeline.py", "request.py", "cli.py", "__init__.py"}
