@@ -1,6 +1,6 @@
 """Does choosing high-potential samples help? Selection strategies on known truth, side by side.
 
-    python benchmarks/selection.py [--steps 20] [--size 64] [--seeds 0 1 2] [--runs-dir runs]
+    python benchmarks/selection.py [--steps 15] [--size 64] [--seeds 0 1 2] [--runs-dir runs]
 
 For each seed the sums example is retrieved, synthesized, adapted and scored once (the quickstart's own run with that
 seed serves where it is there); each strategy then trains from the same starting model on its own choice, for the same
@@ -116,7 +116,7 @@ def measure(scored: RunDirectory, strategy: str, arguments: argparse.Namespace) 
 def main() -> None:
     """Run every strategy under every seed and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
