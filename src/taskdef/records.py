@@ -127,12 +127,24 @@ class Demo(Record):
 
 
 class PassageSource(Record):
-    """One library of passages to search."""
+    """One library of passages to search: files, or a data set."""
 
-    path: Path
-    """A JSONL or text file, or a folder of them; relative to task.yaml."""
+    path: Path | None = None
+    """A file of any kind that is read, or a folder of them; relative to task.yaml."""
+    hub: str | None = None
+    """Instead of ``path``: a data set's id on the Hugging Face hub, or the path of a folder laid out like one."""
+    subset: str | None = None
+    """The data set's configuration, where it has several."""
+    split: str = "train"
+    """The data set's split."""
     text_field: str = "text"
-    """The JSONL field that holds the text."""
+    """The field of a row that holds the text."""
+    weight: float = Field(default=1.0, gt=0)
+    """How much the library counts beside the others."""
+    passage_words: int = Field(default=200, ge=1)
+    """Longer documents and rows are cut into passages of about this many words."""
+    overlap_words: int = Field(default=0, ge=0)
+    """How many words of a cut passage, in whole sentences, the next one begins with."""
 
 
 class TestSource(Record):

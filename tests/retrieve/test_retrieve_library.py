@@ -6,7 +6,7 @@ import pytest
 
 from taskdef.errors import LibraryError
 from taskdef.records import PassageSource
-from taskdef.retrieve.library import group_paragraphs, read_libraries
+from taskdef.retrieve.library import read_libraries
 
 
 def test_json_lines_become_passages_and_bad_lines_are_named(tmp_path: Path) -> None:
@@ -18,6 +18,7 @@ def test_json_lines_become_passages_and_bad_lines_are_named(tmp_path: Path) -> N
         b'{"body": "elsewhere"}\n'
         b'{"text": "   "}\n'
         b'{"text": "\xff"}\n'
+        b'{"body": "\xc3\xa9"}\n'
         b"[1, 2]\n"
         b'{"text": " Two and two are four. "}\n'
         b'{"text": "Ten is even."}'
@@ -25,15 +26,16 @@ def test_json_lines_become_passages_and_bad_lines_are_named(tmp_path: Path) -> N
     (library,) = read_libraries((PassageSource(path=path),))
     assert [(p.id, p.text, p.source) for p in library.passages] == [
         ("facts.jsonl#1", "Two and two are four.", "facts.jsonl:1"),
-        ("facts.jsonl#9", "Ten is even.", "facts.jsonl:9"),
+        ("facts.jsonl#10", "Ten is even.", "facts.jsonl:10"),
     ]
     assert [(s.what, s.why) for s in library.skipped] == [
         ("facts.jsonl:3", "not JSON"),
         ("facts.jsonl:4", "no field 'text' (it has body)"),
         ("facts.jsonl:5", "'text' holds no text"),
         ("facts.jsonl:6", "not UTF-8"),
-        ("facts.jsonl:7", "'text' holds no text"),
-        ("facts.jsonl:8", "same text as facts.jsonl:1"),
+        ("facts.jsonl:7", "no field 'text' (it has body)"),
+        ("facts.jsonl:8", "'text' holds no text"),
+        ("facts.jsonl:9", "same text as an earlier passage"),
     ]
 
 
@@ -59,10 +61,13 @@ def test_a_folder_gives_its_files_in_order_and_names_the_others(tmp_path: Path) 
         ("b.txt#1", "River water.\n\nMore of it."),
         ("inner/c.md#1", "# One\n\nfirst"),
         ("inner/c.md#2", "# Two\n\nsecond"),
+        ("latin.txt#1", "café"),
     ]
     assert [(s.what, s.why) for s in library.skipped] == [
-        ("library/picture.png", "not one of .jsonl, .md, .ndjson, .txt"),
-        ("library/latin.txt", "not UTF-8"),
+        (
+            "library/picture.png",
+            "not one of .arrow, .docx, .htm, .html, .jsonl, .markdown, .md, .ndjson, .parquet, .pdf, .txt, .xhtml",
+        ),
     ]
 
 
@@ -72,17 +77,6 @@ def test_ids_of_several_sources_do_not_collide(tmp_path: Path) -> None:
         (tmp_path / name / "notes.txt").write_text(f"About {name}.", encoding="utf-8")
     libraries = read_libraries(tuple(PassageSource(path=tmp_path / name / "notes.txt") for name in ("x", "y")))
     assert [p.id for library in libraries for p in library.passages] == ["1/notes.txt#1", "2/notes.txt#1"]
-
-
-def test_paragraphs_are_joined_up_to_the_limit_and_cut_at_sentences() -> None:
-    assert list(group_paragraphs("a b\n\nc d\n\ne f g\n\nh", words=4)) == ["a b\n\nc d", "e f g\n\nh"]
-    assert list(group_paragraphs("One two three. Four five. Six seven eight nine ten.", words=4)) == [
-        "One two three.",
-        "Four five.",
-        "Six seven eight nine",
-        "ten.",
-    ]
-    assert list(group_paragraphs(" \n\n ")) == []
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def _check_passages(loaded: LoadedDefinition) -> Iterator[Finding]:
             "name a text or JSONL file, or a folder of them, under `passages:`",
         )
     for index, source in enumerate(passages):
-        reason = _emptiness(source.path)
+        reason = _emptiness(source.path) if source.path is not None else None  # a data set is asked for when it is read
         if reason:
             key = f"passages[{index + 1}]"
             yield Finding(Severity.ERROR, loaded.where(key), f"{key}: {source.path} {reason}", "correct the path")

@@ -108,6 +108,7 @@ def find_faults(definition: TaskDefinition) -> list[tuple[Place, str]]:
     if spec.compare is AnswerComparison.CHOICE and not spec.choices:
         message = "`compare: choice` needs the permitted answers, such as `choices: [A, B, C, D]`"
         faults.append((("answer", "choices"), message))
+    faults += _passage_faults(definition)
     keys = [text_key(choice) for choice in spec.choices]
     for index, key in enumerate(keys):
         if not key:
@@ -115,6 +116,19 @@ def find_faults(definition: TaskDefinition) -> list[tuple[Place, str]]:
         elif key in keys[:index]:
             message = f"{spec.choices[index]!r} says the same as {spec.choices[keys.index(key)]!r}"
             faults.append((("answer", "choices", index), message))
+    return faults
+
+
+def _passage_faults(definition: TaskDefinition) -> list[tuple[Place, str]]:
+    faults: list[tuple[Place, str]] = []
+    for index, source in enumerate(definition.passages):
+        if source.path is None and source.hub is None:
+            faults.append((("passages", index), "names neither a `path` nor a `hub` data set"))
+        if source.path is not None and source.hub is not None:
+            faults.append((("passages", index, "hub"), "a library is a `path` or a `hub` data set, not both"))
+        if source.overlap_words > source.passage_words // 2:
+            message = f"{source.overlap_words} is more than half of `passage_words` ({source.passage_words})"
+            faults.append((("passages", index, "overlap_words"), message))
     return faults
 
 
@@ -189,7 +203,7 @@ def _unfold_paths(values: dict[str, Any], tree: YamlTree, folder: Path) -> None:
         passages = [passages]
     if isinstance(passages, list):
         sources = [{"path": source} if isinstance(source, str) else source for source in passages]
-        values["passages"] = [_with_path(source, folder) for source in sources]
+        values["passages"] = [_with_folder(_with_path(source, folder), folder) for source in sources]
     test = values.get("test")
     if isinstance(test, str):
         test = {"path": test}
@@ -207,6 +221,13 @@ def _unfold_paths(values: dict[str, Any], tree: YamlTree, folder: Path) -> None:
 def _with_path(source: Any, folder: Path) -> Any:
     if isinstance(source, dict) and isinstance(source.get("path"), str):
         return source | {"path": _resolve(source["path"], folder)}
+    return source
+
+
+def _with_folder(source: Any, folder: Path) -> Any:
+    """A data set's folder is told from an id by how it begins, as a shell would: ./name, ../name, ~/name, /name."""
+    if isinstance(source, dict) and isinstance(source.get("hub"), str) and source["hub"].startswith((".", "/", "~")):
+        return source | {"hub": str(_resolve(source["hub"], folder))}
     return source
 
 
