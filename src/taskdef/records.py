@@ -139,6 +139,8 @@ class PassageSource(Record):
     """The data set's split."""
     text_field: str = "text"
     """The field of a row that holds the text."""
+    language: str = "english"
+    """The language of its texts by its English name, which decides stems and stop words; ``none`` for neither."""
     weight: float = Field(default=1.0, gt=0)
     """How much the library counts beside the others."""
     passage_words: int = Field(default=200, ge=1)

@@ -32,7 +32,7 @@ class DocumentLimits:
 
     file_bytes: int = 100 << 20
     """A larger file is not opened."""
-    unpacked_bytes: int = 256 << 20
+    unpacked_bytes: int = 64 << 20
     """A .docx whose parts, pictures not counted, unpack to more is not unpacked."""
     memory_bytes: int = 1 << 30
     """Address space of the converting process (RLIMIT_AS)."""
@@ -60,6 +60,8 @@ class DocumentConverter:
         A document is converted to its end before the first block comes. Raises FileSkipped where it gives nothing.
         """
         size = path.stat().st_size
+        if not size:
+            raise FileSkipped(SkipReason.EMPTY, "empty")
         if size > self.limits.file_bytes:
             raise FileSkipped(SkipReason.TOO_LARGE, f"{size:,} bytes, more than {self.limits.file_bytes:,}")
         with tempfile.TemporaryDirectory(prefix="taskdef-") as folder:

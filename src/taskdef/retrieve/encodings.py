@@ -97,7 +97,7 @@ def _utf8_or_legacy(chunks: Iterator[bytes], declared: re.Match[bytes] | None = 
 def _known(name: bytes) -> str | None:
     encoding = name.decode("ascii", "replace")
     try:
-        b"".decode(encoding)  # Python also calls base64 and the like codecs, and refuses them here
+        b" ".decode(encoding)  # Python also calls base64 and the like codecs, and refuses them here
     except (LookupError, ValueError):
         return None
     return None if encoding.lower().startswith(("utf", "idna", "punycode")) else encoding

@@ -69,7 +69,8 @@ class _Reader(HTMLParser):
     def end_block(self) -> None:
         text = "".join(self._text)
         text = text.strip("\n").rstrip() if self._pre else " ".join(text.split())
-        if text.strip():
+        title_again = self._heading and bool(self.blocks) and self.blocks[-1].heading and self.blocks[-1].text == text
+        if text.strip() and not title_again:
             self.blocks.append(Block(text, str(self._line), self._heading))
         self._text = []
         self._line = 0

@@ -10,11 +10,10 @@ RUN_CHARACTERS = 20
 """An unbroken run counts as one more word for each of these: addresses and base64 do not make endless passages."""
 
 SENTENCE_END = re.compile(
-    "(?<=[.!?\u2026])\\s+"  # the last is the ellipsis
-    "|(?<=[.!?][\"'\u201d\u2019)\\]])\\s+"  # with a closing quotation mark or bracket
-    "|(?<=[\u3002\uff01\uff1f])\\s*"  # the Chinese and Japanese marks, which no blank follows
+    "[.!?\u2026][\"'\u201d\u2019)\\]]?\\s+"  # \u2026 is the ellipsis; a closing quotation mark or bracket may follow
+    "|[\u3002\uff01\uff1f]\\s*"  # the Chinese and Japanese marks, which no blank follows
 )
-"""Stands after every sentence."""
+"""The end of a sentence with the white space after it."""
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 
 
@@ -149,7 +148,9 @@ def _units(blocks: Iterable[Block], limit: int) -> Iterator[_Unit]:
 
 
 def _sentences(text: str) -> list[str]:
-    return [sentence for sentence in SENTENCE_END.split(text) if sentence.strip()]
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    parts = [text[start:end].strip() for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+    return [part for part in parts if part]
 
 
 def _parts(text: str, limit: int) -> Iterator[str]:
@@ -158,6 +159,10 @@ def _parts(text: str, limit: int) -> Iterator[str]:
         words = count_words(sentence)
         if words <= limit:
             yield " ".join(sentence.split())
+            continue
+        plain = sentence.split()
+        if words == len(plain):  # no word counts for more than one, so every slice is as long as wanted
+            yield from (" ".join(plain[start : start + limit]) for start in range(0, words, limit))
             continue
         run: list[str] = []
         count = 0

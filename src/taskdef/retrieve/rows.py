@@ -97,7 +97,7 @@ def parquet_rows(path: Path, field: str) -> Iterator[Row]:
                 for value in batch.column(0):
                     number += 1
                     yield text_row(number, value.as_py(), field)
-    except (pyarrow.ArrowException, MemoryError) as error:
+    except (pyarrow.ArrowException, OSError, MemoryError) as error:
         raise _broken("Parquet", error) from None
 
 
@@ -115,7 +115,7 @@ def arrow_rows(path: Path, field: str) -> Iterator[Row]:
                 for value in batch.column(column):
                     number += 1
                     yield text_row(number, value.as_py(), field)
-    except (pyarrow.ArrowException, MemoryError) as error:
+    except (pyarrow.ArrowException, OSError, MemoryError) as error:
         raise _broken("Arrow", error) from None
 
 
@@ -124,6 +124,9 @@ def _need_field(schema: Any, field: str) -> None:
         raise FileSkipped(SkipReason.NO_FIELD, _no_field(field, schema.names))
 
 
-def _broken(kind: str, error: BaseException) -> FileSkipped:
+def _broken(kind: str, error: Exception) -> Exception:
+    """The system's own errors stay what they are; Arrow's have no number, also where it calls them OSError."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
     first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return FileSkipped(SkipReason.BROKEN, f"no {kind} file that can be read: {first_line[:200]}")
