@@ -1,9 +1,8 @@
 """Samples and keywords out of what models really write."""
 
-import time
-
 import pytest
 
+from taskdef.instruct.draft_form import ParseFailure
 from taskdef.instruct.parse import read_draft, read_keywords, read_output
 
 PLAIN = '{"input": "1 + 1?", "output": "#### 2"}'
@@ -35,16 +34,31 @@ PAIR = ("1 + 1?", "#### 2")
         (r'{"input": "caf\u00e9 \"q\"", "output": "a\tb"}', ('café "q"', "a\tb")),
         (r'{"input": "1 \ud83d 1?", "output": "so \udc00\n#### 2"}', ("1 ? 1?", "so ?\n#### 2")),
         (r'{"input": "\ud83d\ude00?", "output": ["\ud83d", "#### 2"]}', ("😀?", "?\n#### 2")),
-        ("", None),
-        ("I cannot do that.", None),
-        ('{"input": "1 + 1?"}', None),
-        ('{"input": "", "output": "x"}', None),
-        ('["input", "output"]', None),
-        ('{"input": null, "output": true}', None),
     ],
 )
-def test_a_sample_is_found_or_it_is_none(text: str, expected: tuple[str, str] | None) -> None:
+def test_a_sample_is_found(text: str, expected: tuple[str, str]) -> None:
     assert read_draft(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", ParseFailure.EMPTY),
+        ("I cannot do that.", ParseFailure.REFUSED),
+        ('{"input": "1 + 1?"}', ParseFailure.NO_OUTPUT),
+        ('{"input": "", "output": "x"}', ParseFailure.NO_INPUT),
+        ('["input", "output"]', ParseFailure.NO_OBJECT),
+        ('{"input": null, "output": true}', ParseFailure.NO_INPUT),
+    ],
+)
+def test_where_there_is_no_sample_the_reason_is_named(text: str, reason: ParseFailure) -> None:
+    assert read_draft(text) is reason
+
+
+def test_the_same_text_is_a_sample_or_half_a_one_by_whether_the_limit_cut_it() -> None:
+    text = '{"input": "60 + 63?", "output": "#### 12'
+    assert read_draft(text) == ("60 + 63?", "#### 12")
+    assert read_draft(text, cut=True) is ParseFailure.CUT
 
 
 @pytest.mark.parametrize(
@@ -61,13 +75,6 @@ def test_a_sample_is_found_or_it_is_none(text: str, expected: tuple[str, str] | 
 )
 def test_keywords_are_read_from_lists_of_many_shapes(text: str, expected: list[str]) -> None:
     assert read_keywords(text) == expected
-
-
-@pytest.mark.parametrize("text", ["{" * 500_000, '{"input": "' + "\\" * 500_000, "[" * 10**6, '{"a":' * 200_000])
-def test_a_hostile_text_is_read_in_bounded_time(text: str) -> None:
-    began = time.monotonic()
-    assert read_draft(text) is None
-    assert time.monotonic() - began < 1.0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import jinja2
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatFailed, ChatModel, ChatRequest
 from taskdef.instruct.domains import domain_of
+from taskdef.instruct.draft_form import ParseFailure
 from taskdef.instruct.form import DRAFT_SCHEMA, forced_answer_schema, forced_draft_schema
 from taskdef.instruct.ledger import Ledger
 from taskdef.instruct.parse import read_draft, read_keywords, read_output
@@ -139,11 +140,10 @@ class PromptedInstructor:
             response = await self._chat.complete(request)
         except ChatFailed as failure:
             raise DraftFailed(DropReason.INSTRUCTOR_FAILED, str(failure)) from None
-        pair = read_draft(response.text)
-        if pair is None:
-            cut = " (cut at the token limit)" if response.finish_reason == "length" else ""
-            raise DraftFailed(DropReason.UNPARSEABLE, f"{response.text[:_DETAIL]}{cut}")
-        return Draft(input=pair[0], solution=pair[1])
+        reading = read_draft(response.text, cut=response.finish_reason == "length")
+        if isinstance(reading, ParseFailure):
+            raise DraftFailed(DropReason.UNPARSEABLE, f"{reading}: {response.text[:_DETAIL]}")
+        return Draft(input=reading[0], solution=reading[1])
 
     async def _answer(self, request: ChatRequest) -> str | None:
         try:
