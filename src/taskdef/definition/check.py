@@ -100,7 +100,7 @@ def _check_passages(loaded: LoadedDefinition) -> Iterator[Finding]:
             Severity.WARNING,
             loaded.where(""),
             "passages: none given; samples will be written without passages and vary less",
-            "name a text or JSONL file, or a folder of them, under `passages:`",
+            "name a file or a folder of texts under `passages:`",
         )
     for index, source in enumerate(passages):
         reason = _emptiness(source.path) if source.path is not None else None  # a data set is asked for when it is read
