@@ -2,8 +2,8 @@
 
     python benchmarks/selection.py [--steps 15] [--size 64] [--seeds 0 1 2] [--runs-dir runs]
 
-For each seed the sums example is retrieved, synthesized, adapted and scored once (the quickstart's own run with that
-seed serves where it is there); each strategy then trains from the same starting model on its own choice, for the same
+For each seed the sums example is retrieved, synthesized, adapted and scored once, with the same number of attempts on
+every sample (an adaptive scoring serves one choice only); each strategy then trains from the same starting model on its own choice, for the same
 number of steps with the same seed, and answers the same held-out rows. The procedural instructor's labels are right
 by construction, so nothing but the choice differs. The pool is several times the choice: otherwise every strategy
 would choose much the same.
@@ -41,11 +41,10 @@ SHARED = (Stage.RETRIEVE, Stage.SYNTHESIZE, Stage.ADAPT)
 
 
 def scored_run(seed: int, runs: Path) -> RunDirectory:
-    """The part that all strategies share: everything up to the pass rates, as the quickstart makes it."""
-    config = build_config(files=[EXAMPLE / "config.yaml"], overrides={"seed": seed})
+    """The part that all strategies share: everything up to the pass rates."""
+    config = build_config(files=[EXAMPLE / "config.yaml"], overrides={"seed": seed, "select.rollouts": 16})
     definition = load_definition(EXAMPLE / "task.yaml")
-    name = "quickstart" if seed == 0 else f"quickstart-seed{seed}"
-    return run_method(definition, config, path=runs / name, until=Stage.SELECT)
+    return run_method(definition, config, path=runs / f"scored-{seed}", until=Stage.SELECT)
 
 
 def trained_run(scored: RunDirectory, strategy: str, steps: int, size: int, runs: Path) -> RunDirectory:

@@ -184,10 +184,19 @@ def test_a_dry_run_prints_the_plan_and_creates_nothing(cli: Cli, task: Path, tmp
     assert "at most 152 answers" in out
     # 2 x 10 greedy (before and after a warm-up), 20 x 16 scoring, 100 x 8 x 8 rollouts, 3 x 4 test rows; of 32 tokens.
     assert "at most 6,752 completions, 216,064 tokens" in out
+    assert "20 samples x at most 16 attempts = at most 320\n" in out
+    assert "* select.rollouts = adaptive  (paper: 64)" in out
     assert "* train.learning_rate = 2e-06  (paper: 1e-06)" in out
     assert "  train.epochs = 5.0\n" in out
     for stage in Stage:
         assert f" {stage.value} " in out
+
+
+def test_a_fixed_number_of_attempts_is_planned_as_it_is(cli: Cli, task: Path) -> None:
+    settings = ("--set", "synthesize.samples=10", "--set", "select.rollouts=8")
+    _, out, _ = cli("run", "task.yaml", "--dry-run", "--instructor", "openai:m", *settings)
+    assert "20 samples x 8 attempts = 160\n" in out
+    assert "* select.rollouts = 8  (paper: 64)" in out
 
 
 def test_labels_by_construction_need_no_votes(cli: Cli, task: Path) -> None:

@@ -113,6 +113,22 @@ def test_a_value_out_of_bounds_is_refused() -> None:
         build_config(overrides={"train.completions": "1"})
 
 
+@pytest.mark.parametrize(
+    ("given", "rollouts", "most"), [(None, "adaptive", 64), ("adaptive", "adaptive", 64), ("8", 8, 8)]
+)
+def test_rollouts_are_adaptive_or_a_number(given: str | None, rollouts: Any, most: int) -> None:
+    select = build_config(overrides={"select.rollouts": given} if given else {}).select
+    assert (select.rollouts, select.most_attempts) == (rollouts, most)
+
+
+@pytest.mark.parametrize("given", ["fixed", "0", "true", "6.5", "null"])
+def test_other_rollouts_are_refused_in_one_line(given: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config(overrides={"select.rollouts": given})
+    [line] = caught.value.message.splitlines()
+    assert line.startswith("select.rollouts: input should be adaptive, or a whole number of at least 1 (given: ")
+
+
 def test_two_faults_are_two_lines() -> None:
     with pytest.raises(ConfigError) as caught:
         build_config(overrides={"select.size": "0", "select.attempts": "0"})

@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "synthesize.votes": 2,
     "warm_up.max_steps": 2,
     "warm_up.batch": 4,
-    "select.attempts": 64,
+    "select.rollouts": 64,
     "select.size": 4,
     "train.max_steps": 3,
     "train.batch": 2,
@@ -180,7 +180,7 @@ def kill_and_compare(
 
 
 def test_kill_9_in_training(definition: TaskDefinition, tiny_llama: Path, tmp_path: Path) -> None:
-    kill_and_compare([Stage.TRAIN], definition, tiny_llama, tmp_path, **{"select.attempts": 2})
+    kill_and_compare([Stage.TRAIN], definition, tiny_llama, tmp_path, **{"select.rollouts": 2})
 
 
 @pytest.mark.slow

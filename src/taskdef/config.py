@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from taskdef.errors import ConfigError
 
@@ -130,7 +131,25 @@ class SelectConfig(ConfigPart):
     size: int = Field(default=500, ge=1)
     """M, the samples trained on."""
     attempts: int = Field(default=64, ge=1)
-    """L, attempts of the base model on each sample."""
+    """L, the attempts on a sample that the choice is made for: the most that ``rollouts: adaptive`` makes."""
+    rollouts: Literal["adaptive"] | int = "adaptive"
+    """``adaptive`` stops a sample as soon as its place is settled; a number makes just that many attempts on each
+    (and takes the place of ``attempts``). The paper makes 64 on each."""
+    agreement: float = Field(default=0.97, ge=0, le=1)
+    """``adaptive`` goes on until this share of the choice by ``attempts`` on every sample is expected to be found."""
+
+    @field_validator("rollouts", mode="before")
+    @classmethod
+    def _one_message_for_both_kinds(cls, value: Any) -> Any:
+        if value != "adaptive" and (type(value) is not int or value < 1):
+            raise PydanticCustomError("rollouts", "input should be adaptive, or a whole number of at least 1")
+        return value
+
+    @property
+    def most_attempts(self) -> int:
+        """The most attempts on one sample."""
+        return self.attempts if self.rollouts == "adaptive" else self.rollouts
+
     temperature: float = Field(default=0.7, gt=0)
 
 
@@ -303,6 +322,11 @@ def _scalar(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
+def paper_values() -> dict[str, Any]:
+    """Every dotted key with the paper's value: the defaults, but where the default departs from the paper."""
+    return flatten(RunConfig()) | {"select.rollouts": 64}
+
+
         return text
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from taskdef.config import RunConfig, flatten
+from taskdef.config import RunConfig, flatten, paper_values
 from taskdef.records import Stage, TaskDefinition
 from taskdef.request import RunRequest
 from taskdef.store import STAGES, RunDirectory
@@ -73,7 +73,7 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
         steps=steps,
         test_rows=rows,
         greedy_attempts=samples if config.warm_up.mode == "never" else 2 * samples,
-        scoring_attempts=pool * config.select.attempts,
+        scoring_attempts=pool * config.select.most_attempts,
         rollouts=steps * config.train.batch * config.train.completions,
         test_attempts=None if rows is None else models * rows,
     )
@@ -103,7 +103,7 @@ def render_plan(request: RunRequest) -> str:
         "",
         "settings (* not the paper's)",
     ]
-    paper = flatten(RunConfig())
+    paper = paper_values()
     for key, value in flatten(config).items():
         differs = value != paper[key] and key not in ("instructor", "base_model", "profile", "seed")
         lines.append(f"{'*' if differs else ' '} {key} = {_shown(value)}{f'  (paper: {_shown(paper[key])})' * differs}")
@@ -148,7 +148,7 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
         ],
         Stage.ADAPT: [f"{sizes.greedy_attempts:,} greedy attempts", _warm_up_line(config), rewriting],
         Stage.SELECT: [
-            f"{sizes.pool:,} samples x {config.select.attempts} attempts = {sizes.scoring_attempts:,}",
+            _scoring_line(config, sizes),
             f"{config.select.strategy}: {sizes.selected:,} samples to train on",
         ],
         Stage.TRAIN: [
@@ -156,6 +156,13 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
         ],
         Stage.EVALUATE: [f"{rows}, one greedy attempt each by base, warmed-up and tuned model"],
     }
+
+
+def _scoring_line(config: RunConfig, sizes: Estimate) -> str:
+    if config.select.rollouts == "adaptive":
+        pool, most = f"{sizes.pool:,}", f"{sizes.scoring_attempts:,}"
+        return f"{pool} samples x at most {config.select.attempts} attempts = at most {most}"
+    return f"{sizes.pool:,} samples x {config.select.rollouts} attempts = {sizes.scoring_attempts:,}"
 
 
 def _warm_up_line(config: RunConfig) -> str:

@@ -10,7 +10,14 @@ import pytest
 from taskdef.config import RunConfig
 from taskdef.errors import RunError
 from taskdef.policy import attempts as attempts_module
-from taskdef.policy.attempts import AttemptFile, Problem, attempt_problems, derived_seed, readable_share
+from taskdef.policy.attempts import (
+    AttemptFile,
+    AttemptRounds,
+    Problem,
+    attempt_problems,
+    derived_seed,
+    readable_share,
+)
 from taskdef.progress import SilentProgress
 from taskdef.records import Attempt, Completion, Sample, Stage, TaskDefinition, Verdict
 from taskdef.store import RunDirectory
@@ -158,6 +165,52 @@ def test_verdicts_and_ids_stand_in_the_order_of_the_problems(
         right = each.text == f"#### {gold[each.sample_id]}"
         assert each.verdict is (Verdict.CORRECT if right else Verdict.WRONG)
     assert attempt(DicePolicy(), sum_samples, sums_verifier, None, seed=2) != attempts
+
+
+def three_rounds(
+    policy: DicePolicy, samples: list[Sample], verifier: Verifier, file: AttemptFile | None
+) -> list[Attempt]:
+    """All samples twice; those not solved twice more; the first of them once more."""
+    rounds = AttemptRounds(
+        policy, temperature=0.7, seed=1, label="score", verifier=verifier, progress=SilentProgress(), file=file
+    )
+    first = rounds.make([Problem.of(sample) for sample in samples], 2)
+    solved = {attempt.sample_id for attempt in first if attempt.verdict is Verdict.CORRECT}
+    unsolved = [Problem.of(sample) for sample in samples if sample.id not in solved]
+    attempts = [*first, *rounds.make(unsolved, 2), *rounds.make(unsolved[:1], 1)]
+    rounds.finish()
+    return attempts
+
+
+@pytest.mark.parametrize("cut", [0, 7, 10, 23, 24, 25, 34, 40, 44, 45])
+def test_rounds_go_on_where_they_were_cut(
+    cut: int, sum_samples: list[Sample], sums_verifier: Verifier, file: AttemptFile
+) -> None:
+    undisturbed = three_rounds(DicePolicy(), sum_samples, sums_verifier, None)
+    assert three_rounds(DicePolicy(), sum_samples, sums_verifier, file) == undisturbed
+    path = file.directory.path / file.name
+    whole = path.read_bytes()
+    path.write_text("".join(whole.decode().splitlines(keepends=True)[:cut]))
+    assert three_rounds(DicePolicy(), sum_samples, sums_verifier, file) == undisturbed
+    assert path.read_bytes() == whole
+
+
+def test_a_later_round_does_not_draw_what_the_first_one_drew(
+    sum_samples: list[Sample], sums_verifier: Verifier
+) -> None:
+    attempts = three_rounds(DicePolicy(), sum_samples, sums_verifier, None)
+    [unsolved, *_] = [one.sample_id for one in attempts[24:]]
+    texts = [one.text for one in attempts if one.sample_id == unsolved]
+    assert len(texts) == 5
+    assert texts[:2] != texts[2:4]
+
+
+def test_attempts_that_no_round_asks_for_are_refused(
+    sum_samples: list[Sample], sums_verifier: Verifier, file: AttemptFile
+) -> None:
+    made = len(three_rounds(DicePolicy(), sum_samples, sums_verifier, file))
+    with pytest.raises(RunError, match=f"its {made} attempts belong to other inputs"):
+        attempt(DicePolicy(), sum_samples, sums_verifier, file)
 
 
 def test_no_problems_no_attempts(sums_verifier: Verifier, file: AttemptFile) -> None:

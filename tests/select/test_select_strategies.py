@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from taskdef.config import SelectConfig
+from taskdef.config import RunConfig, SelectConfig
 from taskdef.errors import RunError
-from taskdef.records import Attempt, Completion, PassRate, Sample, Verdict
+from taskdef.policy.attempts import AttemptFile, derived_seed
+from taskdef.records import Attempt, Completion, PassRate, Sample, Stage, TaskDefinition, Verdict
 from taskdef.select.pass_rates import pass_rates
-from taskdef.select.stage import select_samples
+from taskdef.select.stage import Selection, select_samples
 from taskdef.select.strategies import choose, potential
+from taskdef.store import RunDirectory
 from taskdef.verify.isolated import Verifier
 
 C, W, N, T, E = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.TRUNCATED, Verdict.VERIFIER_ERROR
@@ -129,12 +132,14 @@ class HalfPolicy:
 def test_the_stage_scores_and_chooses(sums_verifier: Verifier) -> None:
     samples = [sample(name) for name in ("0", "4", "1", "2", "3")]
     selection = select_samples(
-        samples, SelectConfig(attempts=4, size=2), policy=HalfPolicy(), verifier=sums_verifier, seed=0
+        samples, SelectConfig(rollouts=4, size=2), policy=HalfPolicy(), verifier=sums_verifier, seed=0
     )
     assert [rate.rate for rate in selection.rates] == [0.0, 1.0, 0.25, 0.5, 0.75]
     assert [each.id for each in selection.selected] == ["1", "2"]
     assert selection.summary() == {
         "scored": 5,
+        "attempts": 20,
+        "expected_agreement": 1.0,
         "kept": 2,
         "never_solved": 1,
         "always_solved": 1,
@@ -143,6 +148,54 @@ def test_the_stage_scores_and_chooses(sums_verifier: Verifier) -> None:
         "mean_pass_rate_selected": 0.375,
         "verifier_errors": 0,
     }
+
+
+class RarePolicy(HalfPolicy):
+    """Solves a sample in the share of its attempts that its id says, in per cent, as the seed draws them."""
+
+    def __init__(self, die_after: int | None = None) -> None:
+        self.calls = 0
+        self.die_after = die_after
+
+    def complete(self, inputs: Sequence[str], *, count: int, temperature: float, seed: int) -> list[list[Completion]]:
+        if self.calls == self.die_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return [
+            [
+                Completion(
+                    text=f"#### {1 + (derived_seed(seed, text, number) % 100 >= int(text.rsplit('-')[-1]))}",
+                    token_count=4,
+                    truncated=False,
+                )
+                for number in range(count)
+            ]
+            for text in inputs
+        ]
+
+
+def test_an_adaptive_stage_that_was_killed_goes_on_to_the_same_end(
+    sums_verifier: Verifier, sums: TaskDefinition, tmp_path: Path
+) -> None:
+    samples = [sample(f"{number}-{percent}") for number in range(8) for percent in (0, 5, 30, 60, 95)]
+    config = SelectConfig(size=16)
+    directory = RunDirectory.create(tmp_path / "run", sums, RunConfig()).stage(Stage.SELECT)
+    directory.open()
+
+    def select(policy: RarePolicy, file: AttemptFile | None) -> Selection:
+        return select_samples(samples, config, policy=policy, verifier=sums_verifier, seed=0, file=file)
+
+    undisturbed = select(whole := RarePolicy(), None)
+    assert whole.calls > 3
+    file = AttemptFile(directory, "attempts.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        select(RarePolicy(die_after=3), file)
+    assert select(rest := RarePolicy(), file) == undisturbed
+    assert rest.calls == whole.calls - 3
+    attempts = directory.read_partial("attempts.jsonl", Attempt)
+    assert len(attempts) == undisturbed.summary()["attempts"] < 64 * len(samples)
+    assert tuple(pass_rates(samples, attempts)) == undisturbed.rates
+    assert len({rate.attempts for rate in undisturbed.rates}) > 2
 
 
 def test_nothing_to_choose_from(sums_verifier: Verifier) -> None:

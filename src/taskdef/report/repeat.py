@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from taskdef.config import RunConfig, build_config, flatten
+from taskdef.config import RunConfig, build_config, flatten, paper_values
 from taskdef.records import TaskDefinition
 
 _OWN_OPTIONS = {"profile": "--profile", "base_model": "--base-model", "instructor": "--instructor", "seed": "--seed"}
@@ -51,11 +51,11 @@ def definition_yaml(definition: TaskDefinition) -> str:
 
 
 def settings(config: RunConfig) -> list[Setting]:
-    """Every setting with the paper's value (the default of the profile ``paper``); changed ones are marked.
+    """Every setting with the paper's value; changed ones are marked.
 
     What only this run can know (the models, the seed) has no paper value and is never marked.
     """
-    paper = flatten(build_config(profile="paper"))
+    paper = paper_values()
     return [
         Setting(
             key=key,

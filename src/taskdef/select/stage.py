@@ -9,10 +9,11 @@ from typing import Any
 
 from taskdef.config import SelectConfig
 from taskdef.errors import RunError
-from taskdef.policy.attempts import AttemptFile, Problem, attempt_problems
+from taskdef.policy.attempts import AttemptFile, AttemptRounds, Problem
 from taskdef.policy.protocol import Policy
 from taskdef.progress import Progress, SilentProgress
-from taskdef.records import PassRate, Sample
+from taskdef.records import Attempt, PassRate, Sample
+from taskdef.select.adaptive import Choice, choose_adaptively
 from taskdef.select.pass_rates import pass_rates
 from taskdef.select.strategies import choose
 from taskdef.verify.isolated import Verifier
@@ -26,6 +27,8 @@ class Selection:
     """One a sample, in the order of the samples."""
     selected: tuple[Sample, ...]
     """The training set, best first."""
+    agreement: float = 1.0
+    """Expected share of the fixed choice that an adaptive one found; 1 for the fixed choice itself."""
 
     def summary(self) -> dict[str, Any]:
         """The figures for the manifest."""
@@ -34,6 +37,8 @@ class Selection:
         of_chosen = [rate.rate for rate in self.rates if rate.sample_id in chosen and rate.rate is not None]
         return {
             "scored": len(self.rates),
+            "attempts": sum(rate.attempts + rate.verifier_errors for rate in self.rates),
+            "expected_agreement": round(self.agreement, 4),
             "kept": len(self.selected),
             "never_solved": sum(rate == 0 for rate in known),
             "always_solved": sum(rate == 1 for rate in known),
@@ -54,7 +59,8 @@ def select_samples(
     file: AttemptFile | None = None,
     progress: Progress | None = None,
 ) -> Selection:
-    """Score every sample by ``config.attempts`` attempts of the policy, and choose by ``config.strategy``.
+    """Score every sample by attempts of the policy, as many as ``config.rollouts`` says, and choose by
+    ``config.strategy``.
 
     The policy must be the one training starts from. Raises RunError where nothing can be chosen.
     """
@@ -62,23 +68,32 @@ def select_samples(
         raise RunError(
             "no samples reached selection", next_step="look at the drops of the earlier stages: taskdef show"
         )
-    progress = progress or SilentProgress()
-    attempts = attempt_problems(
+    rounds = AttemptRounds(
         policy,
-        [Problem.of(sample) for sample in samples],
-        count=config.attempts,
         temperature=config.temperature,
         seed=seed,
         label="score",
         verifier=verifier,
-        progress=progress,
+        progress=progress or SilentProgress(),
         file=file,
     )
-    rates = pass_rates(samples, attempts)
-    selected = choose(samples, rates, strategy=config.strategy, size=config.size, seed=seed)
-    if not selected:
+    attempts: list[Attempt] = []
+
+    def attempt(places: Sequence[int], count: int) -> list[PassRate]:
+        note = f": {len(places)} still open" if attempts else ""
+        attempts.extend(rounds.make([Problem.of(samples[place]) for place in places], count, note))
+        return pass_rates(samples, attempts)
+
+    if config.rollouts == "adaptive":
+        choice = choose_adaptively(samples, config, seed=seed, attempt=attempt)
+    else:
+        rates = attempt(range(len(samples)), config.rollouts)
+        chosen = choose(samples, rates, strategy=config.strategy, size=config.size, seed=seed)
+        choice = Choice(tuple(rates), tuple(chosen), agreement=1.0)
+    rounds.finish()
+    if not choice.selected:
         raise RunError(
             "no sample has a pass rate: every attempt ended in a verifier error",
             next_step="taskdef check shows whether the answer section reads the demos and test rows",
         )
-    return Selection(rates=tuple(rates), selected=tuple(selected))
+    return Selection(rates=choice.rates, selected=choice.selected, agreement=choice.agreement)

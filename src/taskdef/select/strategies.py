@@ -15,6 +15,10 @@ from taskdef.records import PassRate, Sample
 Strategy = Literal["high-potential", "easy", "hard", "random", "all"]
 
 
+RATELESS: frozenset[Strategy] = frozenset({"random", "all"})
+"""The strategies that do not look at pass rates."""
+
+
 def potential(rate: float) -> float:
     """The paper's score: the pass rate, but 1 for a sample that was never solved. Low is good."""
     return rate if rate > 0 else 1.0
@@ -29,6 +33,11 @@ _RANKS: Mapping[Strategy, Callable[[float], float]] = {
 }
 
 
+def rank(strategy: Strategy, rate: float) -> float:
+    """Where a pass rate stands under a strategy; low comes first."""
+    return _RANKS[strategy](rate)
+
+
 def choose(
     samples: Sequence[Sample], rates: Sequence[PassRate], *, strategy: Strategy, size: int, seed: int
 ) -> list[Sample]:
@@ -37,11 +46,10 @@ def choose(
     A sample without any judged attempt has no pass rate and is never chosen, except by ``random`` and ``all``, which
     do not look at rates.
     """
-    needs_rate = strategy not in ("random", "all")
+    needs_rate = strategy not in RATELESS
     rate_of = {rate.sample_id: rate.rate for rate in rates}
-    rank = _RANKS[strategy]
     ranked = [
-        (rank(rate_of[sample.id] or 0.0), _tie_break(seed, sample.id), sample)
+        (rank(strategy, rate_of[sample.id] or 0.0), tie_break(seed, sample.id), sample)
         for sample in samples
         if not needs_rate or rate_of[sample.id] is not None
     ]
@@ -50,5 +58,6 @@ def choose(
     return chosen if strategy == "all" else chosen[:size]
 
 
-def _tie_break(seed: int, sample_id: str) -> bytes:
+def tie_break(seed: int, sample_id: str) -> bytes:
+    """Orders samples of equal rank: random, yet the same in every run with the seed."""
     return hashlib.sha256(f"{seed}:{sample_id}".encode()).digest()
