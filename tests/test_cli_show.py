@@ -1,5 +1,6 @@
 """`taskdef show`: where a run stands, also into pipes that close and terminals that lack letters."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import pytest
 
 from taskdef.config import build_config
 from taskdef.errors import RunError
-from taskdef.instruct.chat import ChatRequest, ChatResponse
-from taskdef.instruct.ledger import Ledger
+from taskdef.instruct.budget import Amount
+from taskdef.instruct.chat import ChatRequest, Usage
+from taskdef.instruct.ledger import Ledger, Settled
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Stage, TaskDefinition
 from taskdef.request import open_run
 from taskdef.show import closing_lines, counts_text, print_run, spending_text
@@ -107,13 +109,22 @@ def test_spending_is_the_ledgers_sum(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", DEFINITION, build_config(overrides={"instructor": "openai:m"}))
     assert spending_text(run) == "nothing: no instructor call is recorded"
     ledger = Ledger(run.ledger_path)
-    for index, tries in enumerate([1, 3]):
-        request = ChatRequest("vote", "What is 1 + 1?", temperature=0.7, max_tokens=9, schema=None, index=index)
-        response = ChatResponse("2", "stop", 100, 10, 0.5, tries)
-        ledger.put(str(index), request, response, model="m", endpoint="e")
+
+    async def spend() -> None:
+        for number in range(2):
+            request = await ledger.open_request(ChatRequest("vote", "What is 1 + 1?", 0.7, 9), 1, Amount(1.0, 500, 1))
+            await ledger.settle(request, Settled("done", Usage(100, 10), 0.25, Amount(0.25, 110, 1), 0.5))
+            failed = await ledger.open_request(ChatRequest("vote", "What is 1 + 1?", 0.7, 9), 1, Amount(1.0, 500, 1))
+            counted = Amount(0.5, 300, 1) if number else Amount(calls=1)
+            await ledger.settle(failed, Settled("failed", None, None, counted, 0.5, "timed_out", "no end"))
+
+    asyncio.run(spend())
     ledger.close()
-    # 2 calls; 1 + 3 tries of which 2 failed; 2 x 100 and 2 x 10 tokens.
-    assert spending_text(run) == "2 instructor calls, 2 failed tries, 200 tokens read, 20 written"
+    # 2 of 4 requests answered, 2 x 100 and 2 x 10 tokens, 2 x 0.25 usd; one of the others may have been billed
+    assert spending_text(run) == (
+        "2 instructor calls, 2 failed tries, 200 tokens read, 20 written, "
+        "0.5000 usd (up to 0.5000 more for answers that were lost)"
+    )
 
 
 def test_a_damaged_manifest_is_a_clean_error(run: RunDirectory) -> None:

@@ -14,7 +14,7 @@ import yaml
 from taskdef.cli import app
 from taskdef.config import build_config
 from taskdef.definition.load import load_definition
-from taskdef.instruct.scripted import ScriptedChat
+from taskdef.instruct.scripted import ScriptedEndpoint
 from taskdef.records import AnswerReading
 from taskdef.request import read_settings
 from taskdef.verify.read import read_answer
@@ -81,7 +81,7 @@ def test_every_way_to_read_an_answer_has_an_example() -> None:
 @pytest.mark.parametrize("block", blocks("json"))
 def test_every_script_of_recorded_answers_is_one(block: str, tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_text(block, encoding="utf-8")
-    ScriptedChat(tmp_path / "answers.jsonl")
+    ScriptedEndpoint(tmp_path / "answers.jsonl")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

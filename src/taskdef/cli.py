@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from taskdef import __version__
-from taskdef.errors import DefinitionError, TaskdefError
+from taskdef.errors import ConfigError, DefinitionError, TaskdefError
 from taskdef.terminal import duration, going_on_with, print_error, progress_on_stderr, tolerate_any_encoding
 
 if TYPE_CHECKING:
@@ -131,13 +131,29 @@ def run(
     ] = None,
     fresh: Annotated[StageName | None, typer.Option(help="Redo this stage and all later ones.")] = None,
     until: Annotated[StageName | None, typer.Option(help="Stop after this stage.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Cap on instructor calls: 5usd, 2Mtokens, 500calls.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Answers shared between runs: none is paid for twice.")
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Ask through OpenAI's Batch API: half the price, within a day.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; spend and create nothing.")] = False,
 ) -> None:
     """Run the whole method, or go on with a run that was stopped."""
     from taskdef.records import Stage
     from taskdef.request import read_settings, resolve_request, try_base_model, try_instructor
 
-    named = {"base_model": base_model, "instructor": instructor, "seed": seed}
+    named = {
+        "base_model": base_model,
+        "instructor": instructor,
+        "seed": seed,
+        "instruct.budget": budget,
+        "instruct.cache": None if cache is None else str(cache),
+        "instruct.batch": batch or None,
+    }
     # Quoted: settings are read as YAML, which would take a model named 7 for a number.
     overrides = read_settings(settings or []) | {
         key: json.dumps(value) for key, value in named.items() if value is not None
@@ -233,12 +249,32 @@ def report(run: RunArgument) -> None:
 
 
 @app.command(rich_help_panel=_LOOK)
-def show(run: RunArgument) -> None:
+def show(
+    run: RunArgument,
+    calls: Annotated[bool, typer.Option("--calls", help="What was asked of the instructor, and what it cost.")] = False,
+) -> None:
     """Where a run stands, what it has spent, what is next."""
     from taskdef.request import open_run
-    from taskdef.show import print_run
+    from taskdef.show import print_calls, print_run
 
-    print_run(open_run(run))
+    (print_calls if calls else print_run)(open_run(run))
+
+
+@app.command(rich_help_panel=_LOOK)
+def export(
+    run: RunArgument,
+    calls: Annotated[bool, typer.Option("--calls", help="Every instructor call, one JSON object a line.")] = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Where to write it; stdout where not given.")
+    ] = None,
+) -> None:
+    """Write what a run holds in a form for other tools."""
+    from taskdef.export import write_calls
+    from taskdef.request import open_run
+
+    if not calls:
+        raise ConfigError("export: say what to write", next_step=f"taskdef export {shlex.quote(str(run))} --calls")
+    write_calls(open_run(run), to)
 
 
 def _run_stage(path: Path, name: StageName) -> None:

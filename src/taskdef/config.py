@@ -33,12 +33,32 @@ class ConfigPart(BaseModel):
 class InstructorConfig(ConfigPart):
     """How the instructor is called, shared by the stages that call it."""
 
-    concurrency: int = Field(default=16, ge=1)
-    """Requests in flight at once."""
-    timeout_seconds: float = Field(default=120.0, gt=0)
-    """Longest wait for one response."""
-    max_retries: int = Field(default=5, ge=0)
-    """Further tries after a 429, a 5xx, a time-out or a broken connection."""
+    concurrency: int = Field(default=256, ge=1)
+    """Most requests in flight at once; how many there are adapts by itself."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Limit of the endpoint, where it is known; none where not given."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """The same in tokens, prompts and responses together."""
+    connect_timeout_seconds: float = Field(default=10.0, gt=0)
+    """Longest wait for a connection."""
+    first_byte_timeout_seconds: float = Field(default=120.0, gt=0)
+    """Longest silence of the server: until the first byte, and between two."""
+    timeout_seconds: float = Field(default=300.0, gt=0)
+    """Longest wait for one whole response."""
+    max_retries: int = Field(default=8, ge=0)
+    """Further tries after a 429, a 5xx, a time-out, a broken connection or a body that is no completion."""
+    budget: str | None = None
+    """Cap on what the run's instructor calls may come to: 5usd, 2Mtokens, 500calls, or several with commas between."""
+    price_input: float | None = Field(default=None, ge=0)
+    """US dollars a million tokens of prompt, in place of the list of prices."""
+    price_output: float | None = Field(default=None, ge=0)
+    """US dollars a million tokens of response."""
+    price_cached_input: float | None = Field(default=None, ge=0)
+    """US dollars a million tokens of prompt that the endpoint had in its cache; ``price_input`` where not given."""
+    cache: Path | None = None
+    """Folder of answers shared between runs: what another run paid for is not paid for again."""
+    batch: bool = False
+    """Send requests through OpenAI's Batch API: half the price, answers within a day."""
     max_tokens: int = Field(default=2048, ge=1)
     """Longest response that is asked for, in tokens."""
     force_form: bool = False
@@ -302,6 +322,11 @@ def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def paper_values() -> dict[str, Any]:
+    """Every dotted key with the paper's value: the defaults, but where the default departs from the paper."""
+    return flatten(RunConfig()) | {"select.rollouts": 64}
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a JSON-serialisable value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
@@ -322,11 +347,6 @@ def _scalar(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-def paper_values() -> dict[str, Any]:
-    """Every dotted key with the paper's value: the defaults, but where the default departs from the paper."""
-    return flatten(RunConfig()) | {"select.rollouts": 64}
-
-
         return text
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 

@@ -6,6 +6,7 @@
     ├── LibraryError             the passages cannot be read, or there are none
     ├── TestSetError             the test rows cannot be read, or their gold answers fail their own verifier
     ├── InstructorError          the instructor cannot be reached, refuses, or has no recorded answer
+    │   └── BudgetReached        the cap on spending is reached: everything paid for is kept
     ├── BaseModelError           the base model cannot be found, loaded or sampled
     ├── RunError                 the run directory is missing, damaged, or not ready for the stage asked for
     └── Stopped                  Ctrl-C: everything done so far is on disk
@@ -53,6 +54,10 @@ class TestSetError(TaskdefError):
 
 class InstructorError(TaskdefError):
     """The instructor cannot be used: no key, no route, a refusal, a script without the answer."""
+
+
+class BudgetReached(InstructorError):
+    """The next call does not fit under the cap any more."""
 
 
 class BaseModelError(TaskdefError):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskdef.config import RunConfig
 from taskdef.definition.testset import load_test_rows
-from taskdef.errors import RunError
+from taskdef.errors import BudgetReached, RunError
 from taskdef.instruct.load import load_instructor
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
@@ -86,8 +86,21 @@ def _work_on(run: RunDirectory, stage: Stage, progress: Progress) -> Manifest:
         earlier.manifest()
     directory.open()
     started = time.monotonic()
-    artifacts, summary = _STAGES[stage](run, directory, progress)
+    try:
+        artifacts, summary = _STAGES[stage](run, directory, progress)
+    except BudgetReached as reached:
+        raise _with_what_is_left(run, stage, reached) from None
     return directory.finish(started=started, artifacts=artifacts, summary=summary)
+
+
+def _with_what_is_left(run: RunDirectory, stage: Stage, reached: BudgetReached) -> BudgetReached:
+    """The same error, with what was left undone and how to go on."""
+    later = ", ".join(following.value for following in STAGES[STAGES.index(stage) + 1 :])
+    return BudgetReached(
+        f"{reached.message}. Everything paid for is kept. Left undone: the rest of {stage.value}"
+        + (f"; {later}" if later else ""),
+        next_step=f"taskdef run {run.quoted_path} --budget MORE, where MORE is above {run.config.instruct.budget}",
+    )
 
 
 def write_report(run: RunDirectory) -> Path:
@@ -103,7 +116,7 @@ def _retrieve(run: RunDirectory, directory: StageDirectory, progress: Progress) 
     async def work(instructor: Instructor) -> Any:
         return await retrieve_passages(run.definition, run.config.retrieve, instructor=instructor, progress=progress)
 
-    retrieval, spending = _with_instructor(run, work)
+    retrieval, spending = _with_instructor(run, work, progress)
     directory.write_records("passages.jsonl", retrieval.passages)
     directory.write_json("retrieval.json", retrieval.to_json())
     summary = {"kept": len(retrieval.passages), "keywords": len(retrieval.keywords), "spending": spending}
@@ -111,33 +124,43 @@ def _retrieve(run: RunDirectory, directory: StageDirectory, progress: Progress) 
 
 
 def _synthesize(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
-    from taskdef.synthesize.stage import synthesize_samples
+    from taskdef.synthesize.pattern import find_pattern
+    from taskdef.synthesize.stage import Tally, stream_samples
 
     passages = run.stage(Stage.RETRIEVE).read_records("passages.jsonl", Passage)
-    with _verifier(run) as verifier:
+    settings = run.config.synthesize
+    tally = Tally()
+    with (
+        _verifier(run) as verifier,
+        directory.stream_records("samples.jsonl") as write_sample,
+        directory.stream_records("drops.jsonl") as write_drop,
+    ):
         test_file = _test_file_digest(run)
         test_inputs = [row.input for row in _test_rows(run, verifier)]
 
-        async def work(instructor: Instructor) -> Any:
-            return await synthesize_samples(
+        async def work(instructor: Instructor) -> str:
+            pattern = await find_pattern(run.definition, settings, instructor=instructor)
+            async for outcome in stream_samples(
                 run.definition,
                 passages,
-                run.config.synthesize,
+                settings,
+                pattern=pattern,
                 instructor=instructor,
                 verifier=verifier,
                 test_inputs=test_inputs,
                 seed=run.config.seed,
                 progress=progress,
-            )
+            ):
+                tally.count(outcome)
+                (write_sample if isinstance(outcome, Sample) else write_drop)(outcome)
+            return pattern
 
-        synthesis, spending = _with_instructor(run, work)
-    directory.write_records("samples.jsonl", synthesis.samples)
-    directory.write_records("drops.jsonl", synthesis.drops)
-    directory.write_json("pattern.json", {"pattern": synthesis.pattern})
+        pattern, spending = _with_instructor(run, work, progress)
+    directory.write_json("pattern.json", {"pattern": pattern})
     return ["samples.jsonl", "drops.jsonl", "pattern.json"], {
-        "kept": len(synthesis.samples),
-        "drafts": synthesis.drafts,
-        "dropped": synthesis.drops_by_reason(),
+        "kept": tally.samples,
+        "drafts": tally.drafts,
+        "dropped": tally.drops_by_reason(),
         "spending": spending,
         **({TEST_FILE_DIGEST: test_file} if test_file else {}),
     }
@@ -186,7 +209,7 @@ def _adapt(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
                 progress=progress,
             )
 
-        adaptation, spending = _with_instructor(run, work)
+        adaptation, spending = _with_instructor(run, work, progress)
         kept, rewrites_too_long = drop_too_long(adaptation.samples, policy, Stage.ADAPT)
     drops = [*too_long, *adaptation.drops, *rewrites_too_long]
     directory.write_records("samples.jsonl", kept)
@@ -356,13 +379,15 @@ def _verifier(run: RunDirectory) -> Iterator[Verifier]:
         yield verifier
 
 
-def _with_instructor(run: RunDirectory, work: Callable[[Instructor], Any]) -> tuple[Any, dict[str, int]]:
+def _with_instructor(
+    run: RunDirectory, work: Callable[[Instructor], Any], progress: Progress
+) -> tuple[Any, dict[str, Any]]:
     """Run a coroutine function with the run's instructor; gives its result and what it cost.
 
     Instructors with a ledger count the whole run: the cost is what was added, so that the stages' costs add up.
     """
 
-    async def inside() -> tuple[Any, dict[str, int]]:
+    async def inside() -> tuple[Any, dict[str, Any]]:
         instructor = load_instructor(
             run.config.instructor,
             ledger_path=run.ledger_path,
@@ -370,10 +395,12 @@ def _with_instructor(run: RunDirectory, work: Callable[[Instructor], Any]) -> tu
             seed=run.config.seed,
         )
         try:
-            before = asdict(instructor.spending())
+            before = instructor.spending()
             result = await work(instructor)
-            return result, {what: amount - before[what] for what, amount in asdict(instructor.spending()).items()}
+            return result, asdict(instructor.spending().since(before))
         finally:
+            if instructor.in_flight:
+                progress.line(f"waiting for {instructor.in_flight} answers that are under way (Ctrl-C drops them)")
             await instructor.close()
 
     return asyncio.run(inside())

@@ -32,6 +32,30 @@ def print_run(run: RunDirectory) -> None:
     print(f"spent: {spending_text(run)}", *_whereabouts(run), sep="\n")
 
 
+def print_calls(run: RunDirectory) -> None:
+    """Print what was asked of the instructor by purpose, the faults on the way, and the sum."""
+    if not run.ledger_path.exists():
+        print(f"{run.path}: no instructor call is recorded")
+        return
+    from taskdef.instruct.ledger import Ledger
+
+    with contextlib.closing(Ledger(run.ledger_path, read_only=True)) as ledger:
+        totals, purposes = ledger.totals(), ledger.by_purpose()
+    print_table(
+        ("purpose", "responses", "tokens read", "written", "cost (usd)", "mean latency"),
+        [
+            (
+                *(purpose, f"{count:,}", f"{read:,}", f"{written:,}"),
+                *("unknown" if cost is None else f"{cost:.4f}", duration(seconds)),
+            )
+            for purpose, count, read, written, cost, seconds in purposes
+        ],
+    )
+    if totals.faults:
+        print("faults:", ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in totals.faults.items()))
+    print(f"spent: {totals}")
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print columns on stdout; on a terminal the last one wraps, in a pipe every row is one line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -75,13 +99,8 @@ def spending_text(run: RunDirectory) -> str:
         return "nothing: no instructor call is recorded"
     from taskdef.instruct.ledger import Ledger
 
-    with contextlib.closing(Ledger(run.ledger_path)) as ledger:
-        totals = ledger.totals()
-    failed = f", {totals.failed_tries:,} failed tries" if totals.failed_tries else ""
-    return (
-        f"{totals.calls:,} instructor calls{failed}, {totals.prompt_tokens:,} tokens read, "
-        f"{totals.completion_tokens:,} written"
-    )
+    with contextlib.closing(Ledger(run.ledger_path, read_only=True)) as ledger:
+        return str(ledger.totals())
 
 
 def _whereabouts(run: RunDirectory) -> list[str]:

@@ -14,7 +14,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +80,19 @@ class StageDirectory:
     def write_records(self, name: str, records: Iterable[BaseModel]) -> None:
         """Write one JSONL artifact, atomically."""
         write_atomically(self.path / name, "".join(record.model_dump_json() + "\n" for record in records))
+
+    @contextmanager
+    def stream_records(self, name: str) -> Iterator[Callable[[BaseModel], None]]:
+        """Write one JSONL artifact record by record, in flat memory; it stands under its name at the end, or not."""
+        temporary = self.path / f".{name}.{os.getpid()}.tmp"
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                yield lambda record: print(record.model_dump_json(), file=file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one JSON artifact, atomically."""

@@ -1,7 +1,6 @@
 """The ledger: what is answered once is never asked again, survives a kill, and can be read by others."""
 
 import asyncio
-import json
 import sqlite3
 import subprocess
 import sys
@@ -9,32 +8,45 @@ from pathlib import Path
 
 import pytest
 
-from taskdef.config import digest
+from taskdef.config import InstructorConfig
 from taskdef.errors import RunError
-from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, request_fields, request_key
-from taskdef.instruct.ledger import Ledger, LedgerTotals
+from taskdef.instruct.budget import Amount
+from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, Choice, Reply, Usage, request_keys
+from taskdef.instruct.faults import Fault, FaultKind
+from taskdef.instruct.ledger import Ledger, Settled
 from taskdef.instruct.recorded import RecordedChat
+from taskdef.instruct.sender import Sender
+from taskdef.instruct.totals import LedgerTotals
 
 
 class Counting:
-    """A chat model that counts its calls and fails where told to."""
+    """An endpoint that counts its exchanges and fails where told to."""
 
-    def __init__(self, endpoint: str = "here") -> None:
-        self.model = "m"
-        self.endpoint = endpoint
-        self.failed_tries = 0
+    model = "m"
+
+    def __init__(self, address: str = "here") -> None:
+        self.address = address
+        self.habits: dict[str, bool] = {}
         self.calls = 0
 
-    async def complete(self, request: ChatRequest) -> ChatResponse:
+    def takes_count(self) -> bool:
+        return True
+
+    async def ask(self, request: ChatRequest, count: int) -> Reply:
         self.calls += 1
         number = self.calls
         await asyncio.sleep(0.01)
         if request.prompt == "fail":
-            self.failed_tries += 1
-            raise ChatFailed("no")
-        return ChatResponse(f"answer {number}", "stop", prompt_tokens=5, completion_tokens=2, tries=2)
+            raise Fault(FaultKind.REJECTED, "no")
+        if request.prompt == "once" and number == 1:
+            raise Fault(FaultKind.UNAVAILABLE, "busy")
+        return Reply(tuple(Choice(f"answer {number}", "stop") for _ in range(count)), Usage(5, 2 * count))
 
     async def close(self) -> None: ...
+
+
+def recorded(endpoint: Counting, ledger: Ledger, *caches: Ledger) -> RecordedChat:
+    return RecordedChat(Sender(endpoint, ledger, InstructorConfig(), backoff_seconds=0.001), caches)
 
 
 def request(prompt: str = "p", index: int = 0, **changes: object) -> ChatRequest:
@@ -43,46 +55,78 @@ def request(prompt: str = "p", index: int = 0, **changes: object) -> ChatRequest
     )  # type: ignore[arg-type]
 
 
+def key(asked: ChatRequest, address: str = "here") -> str:
+    return request_keys(asked, 1, model="m", address=address)[0]
+
+
 def test_a_recorded_call_is_not_made_again_not_even_by_a_later_process(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     first, second = Counting(), Counting()
-    texts = [asyncio.run(RecordedChat(chat, Ledger(path)).complete(request())).text for chat in (first, first, second)]
+    texts = [asyncio.run(recorded(chat, Ledger(path)).complete(request())).text for chat in (first, first, second)]
     assert texts == ["answer 1"] * 3
     assert (first.calls, second.calls) == (1, 0)
 
 
 def test_equal_requests_in_flight_are_sent_once_and_other_indices_are_other_requests() -> None:
     chat = Counting()
-    recorded = RecordedChat(chat, Ledger(None))
+    ledger = recorded(chat, Ledger(None))
 
     async def several() -> list[ChatResponse]:
-        return await asyncio.gather(*(recorded.complete(request(index=index)) for index in (0, 0, 1)))
+        return await asyncio.gather(*(ledger.complete(request(index=index)) for index in (0, 0, 1)))
 
     assert len({response.text for response in asyncio.run(several())}) == 2
     assert chat.calls == 2
 
 
-def test_a_failed_call_is_not_recorded() -> None:
+def test_several_responses_are_one_request_and_as_many_recorded_calls() -> None:
     chat = Counting()
-    recorded = RecordedChat(chat, Ledger(None))
+    ledger = recorded(chat, Ledger(None))
+    assert len(asyncio.run(ledger.complete_many(request(), 3))) == 3
+    assert len(asyncio.run(ledger.complete_many(request(), 5))) == 5  # only the two further ones are asked for
+    assert asyncio.run(ledger.complete(request(index=4))).text == "answer 2"
+    spent = ledger.spending()
+    assert (chat.calls, spent.calls, spent.responses, spent.reused) == (2, 2, 5, 4)
+    # two prompts of 5 tokens, five responses of 2
+    assert (spent.prompt_tokens, spent.completion_tokens) == (10, 10)
+    assert [row["prompt_tokens"] for row in ledger.ledger.calls()] == [5, 0, 0, 5, 0]
+
+
+def test_a_failed_call_is_not_recorded_as_answered() -> None:
+    chat = Counting()
+    ledger = recorded(chat, Ledger(None))
     for _ in range(2):
-        with pytest.raises(ChatFailed):
-            asyncio.run(recorded.complete(request("fail")))
+        with pytest.raises(ChatFailed, match="rejected: no"):
+            asyncio.run(ledger.complete(request("fail")))
     assert chat.calls == 2
-    assert recorded.spending().calls == 0
-    assert recorded.spending().failed_tries == 2
+    spent = ledger.spending()
+    assert (spent.calls, spent.failed_tries, spent.faults) == (0, 2, {"rejected": 2})
 
 
 def test_spending_covers_earlier_processes(tmp_path: Path) -> None:
-    ledger = tmp_path / "ledger.sqlite"
-    asyncio.run(RecordedChat(Counting(), Ledger(ledger)).complete(request()))
-    recorded = RecordedChat(Counting(), Ledger(ledger))
-    asyncio.run(recorded.complete(request()))
-    asyncio.run(recorded.complete(request("other")))
-    spent = recorded.spending()
+    path = tmp_path / "ledger.sqlite"
+    asyncio.run(recorded(Counting(), Ledger(path)).complete(request("once")))
+    later = recorded(Counting(), Ledger(path))
+    asyncio.run(later.complete(request("once")))
+    asyncio.run(later.complete(request("other")))
+    spent = later.spending()
     # two recorded calls of 5 and 2 tokens, one taken from the ledger; one failed try before the first process's call
     assert (spent.calls, spent.reused, spent.failed_tries) == (2, 1, 1)
     assert (spent.prompt_tokens, spent.completion_tokens) == (10, 4)
+
+
+def test_what_another_run_paid_for_is_taken_over_and_counted_apart(tmp_path: Path) -> None:
+    chat = Counting()
+    first = recorded(chat, Ledger(None), Ledger(tmp_path / "cache.sqlite"))
+    asyncio.run(first.complete_many(request(), 2))
+    second = recorded(chat, Ledger(tmp_path / "ledger.sqlite"), Ledger(tmp_path / "cache.sqlite"))
+    assert [response.text for response in asyncio.run(second.complete_many(request(), 3))] == ["answer 1"] * 2 + [
+        "answer 2"
+    ]
+    spent = second.spending()
+    assert (spent.calls, spent.responses, spent.from_cache, spent.completion_tokens) == (1, 1, 2, 2)
+    alone = recorded(chat, Ledger(tmp_path / "ledger.sqlite"))  # the cache is not needed any more
+    asyncio.run(alone.complete_many(request(), 3))
+    assert chat.calls == 2
 
 
 @pytest.mark.parametrize(
@@ -90,46 +134,77 @@ def test_spending_covers_earlier_processes(tmp_path: Path) -> None:
 )
 def test_whatever_decides_the_answer_is_in_the_key(changes: dict[str, object]) -> None:
     values: dict[str, object] = {"prompt": "p", "index": 0}
-    assert request_key(Counting(), request(**(values | changes))) != request_key(Counting(), request())  # type: ignore[arg-type]
-    assert request_key(Counting("there"), request()) != request_key(Counting(), request())
-    assert request_key(Counting(), request(purpose="generate")) == request_key(Counting(), request())
+    assert key(request(**(values | changes))) != key(request())  # type: ignore[arg-type]
+    assert key(request(), "there") != key(request())
+    assert key(request(purpose="generate")) == key(request())
+    assert request_keys(request(), 3, model="m", address="here")[2] == key(request(index=2))
 
 
-def test_the_recorded_request_is_what_the_key_is_made_of() -> None:
-    chat, ledger = Counting(), Ledger(None)
-    asyncio.run(RecordedChat(chat, ledger).complete(request(schema={"type": "object"})))
-    ((key, recorded),) = ledger._connection.execute("SELECT key, request FROM calls").fetchall()
-    fields = request_fields(request(schema={"type": "object"}), model="m", endpoint="here")
-    assert (json.loads(recorded), key) == (fields, digest(fields))
+def test_every_call_can_be_read_with_all_that_was_asked_and_answered() -> None:
+    ledger = recorded(Counting(), Ledger(None))
+    asyncio.run(ledger.complete(request("once", index=3, schema={"type": "object"})))
+    (row,) = ledger.ledger.calls()
+    assert row.pop("seconds") > 0
+    assert row.pop("finished_at") > 1e9
+    assert row == {
+        "key": key(request("once", index=3, schema={"type": "object"})),
+        "purpose": "answer",
+        "model": "m",
+        "endpoint": "here",
+        "prompt": "once",
+        "parameters": {"temperature": 0.7, "max_tokens": 9, "schema": {"type": "object"}},
+        "sample_index": 3,
+        "response": "answer 2",
+        "finish_reason": "stop",
+        "prompt_tokens": 5,
+        "cached_tokens": 0,
+        "completion_tokens": 2,
+        "cost": None,
+        "tries": 2,
+        "from_cache": False,
+    }
+
+
+WRITER = """
+import asyncio, sys, itertools
+from pathlib import Path
+from taskdef.instruct.budget import Amount
+from taskdef.instruct.chat import ChatRequest, ChatResponse
+from taskdef.instruct.ledger import Ledger, Settled
+async def write():
+    ledger = Ledger(Path(sys.argv[1]))
+    for i in itertools.count():
+        request = ChatRequest("answer", "p", 0.7, 9, index=i)
+        number = await ledger.open_request(request, 1, Amount(0.0, 50, 1))
+        done = Settled("done", None, None, Amount(0.0, 7, 1), 0.1)
+        await ledger.settle(number, done, {str(i): (request, ChatResponse("t", "stop"))}, model="m", address="e")
+        print(i, flush=True)
+asyncio.run(write())
+"""
 
 
 def test_a_kill_loses_no_recorded_call_and_others_can_read_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
-    script = """
-import sys, itertools
-from pathlib import Path
-from taskdef.instruct.chat import ChatRequest, ChatResponse
-from taskdef.instruct.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
-for i in itertools.count():
-    ledger.put(str(i), ChatRequest("answer", "p", 0.7, 9, index=i), ChatResponse("t", "stop"), model="m", endpoint="e")
-    print(i, flush=True)
-"""
-    writer = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     for _ in range(20):
         writer.stdout.readline()
-    assert Ledger(path).totals().calls >= 20
+    assert Ledger(path, read_only=True).totals().responses >= 20
     writer.kill()
     printed = [int(line) for line in writer.stdout.read().split()]
     writer.wait()
     ledger = Ledger(path)
-    assert ledger.totals().calls >= (printed[-1] + 1 if printed else 20)
-    assert ledger.get("0") == ChatResponse("t", "stop")
+    lost = ledger.close_lost_requests()
+    totals = ledger.totals()
+    assert totals.responses >= (printed[-1] + 1 if printed else 20)
+    assert lost <= 1
+    # the most that a lost one may have used is counted, not nothing
+    assert totals.counted == Amount(0.0, 7 * totals.responses + 50 * lost, totals.responses + lost)
+    assert ledger.get(["0"]) == {"0": ChatResponse("t", "stop")}
 
 
 def test_totals_of_nothing_are_zero() -> None:
-    assert Ledger(None).totals() == LedgerTotals(0, 0, 0, 0)
+    assert Ledger(None).totals() == LedgerTotals()
 
 
 def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
@@ -139,9 +214,23 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
         Ledger(path)
 
 
+def test_a_ledger_of_another_form_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE calls (key TEXT)")
+    with pytest.raises(RunError, match=r"form 0, this one writes 2\)\n  next: go on with the version that made it"):
+        Ledger(path)
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    ledger._connection.execute("PRAGMA max_page_count = 3")
+    ledger._connection.execute(f"PRAGMA max_page_count = {ledger.execute('PRAGMA page_count')[0][0]}")
+    done = Settled("done", None, None, Amount(), 0.1)
+
+    async def settle() -> None:
+        asked = request("p" * 100_000)
+        await ledger.settle(1, done, {"k": (asked, ChatResponse("t", "stop"))}, model="m", address="e")
+
     with pytest.raises(RunError, match="full\n  next: free space"):
-        ledger.put("k", request("p" * 100_000), ChatResponse("t", "stop"), model="m", endpoint="e")
+        asyncio.run(settle())
     assert sqlite3.connect(tmp_path / "ledger.sqlite").execute("SELECT COUNT(*) FROM calls").fetchone() == (0,)

@@ -14,7 +14,10 @@ from chat_server import Reply, chat_server, completion, fault
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse
-from taskdef.instruct.openai_compatible import KEY_VARIABLE, OpenAIChat, parse_endpoint
+from taskdef.instruct.ledger import Ledger
+from taskdef.instruct.openai_compatible import KEY_VARIABLE, OpenAIEndpoint, parse_endpoint
+from taskdef.instruct.recorded import RecordedChat
+from taskdef.instruct.sender import Sender
 
 SCHEMA = {"type": "object", "properties": {"input": {"type": "string"}}}
 
@@ -23,17 +26,23 @@ def request(index: int = 0, schema: dict[str, Any] | None = None) -> ChatRequest
     return ChatRequest("generate", "Write.", temperature=0.7, max_tokens=64, schema=schema, index=index)
 
 
-def client(url: str, **settings: Any) -> OpenAIChat:
+def client(url: str, **settings: Any) -> RecordedChat:
     config = InstructorConfig(**{"max_retries": 3, "timeout_seconds": 5, **settings})
-    return OpenAIChat("m", url, config=config, backoff_seconds=0.001)
+    return RecordedChat(
+        Sender(OpenAIEndpoint("m", url, config=config), Ledger(None), config, backoff_seconds=0.001), []
+    )
 
 
-def ask(chat: OpenAIChat, *requests: ChatRequest) -> list[ChatResponse | BaseException]:
+def failed_tries(chat: RecordedChat) -> int:
+    return chat.spending().failed_tries
+
+
+def ask(chat: RecordedChat, *requests: ChatRequest) -> list[ChatResponse | BaseException]:
     async def all_of_them() -> list[ChatResponse | BaseException]:
         try:
             return await asyncio.gather(*map(chat.complete, requests), return_exceptions=True)
         finally:
-            await chat.close()
+            await chat.sender.endpoint.close()
 
     return asyncio.run(all_of_them())
 
@@ -75,7 +84,7 @@ def test_a_passing_fault_is_tried_again(bad: Reply) -> None:
         chat = client(server.url)
         (response,) = ask(chat, request())
     assert isinstance(response, ChatResponse)
-    assert (response.text, response.tries, chat.failed_tries, len(server.requests)) == ("ok", 3, 2, 3)
+    assert (response.text, response.tries, failed_tries(chat), len(server.requests)) == ("ok", 3, 2, 3)
 
 
 def test_retry_after_is_waited_for() -> None:
@@ -100,7 +109,7 @@ def test_a_fault_that_stays_fails_its_own_request_only() -> None:
         other = ChatRequest("answer", "Answer.", temperature=0, max_tokens=64)
         failed, answered = ask(client(server.url, max_retries=1), request(), other)
     assert isinstance(failed, ChatFailed)
-    assert "2 tries; last: broken" in str(failed)
+    assert "2 tries; last: server error: 500: broken" in str(failed)
     assert isinstance(answered, ChatResponse)
 
 
@@ -117,16 +126,21 @@ def test_an_endpoint_that_only_fails_stops_the_run() -> None:
     ("reply", "message"),
     [
         (completion(None, refusal="I would rather not"), "refused: I would rather not"),
-        (completion("  "), "the response is empty"),
+        (completion("  "), "the response holds no text"),
         (Reply({**completion("x").body, "choices": []}), "no choice"),
     ],
 )
-def test_a_refusal_or_an_empty_response_fails_the_draft_without_another_try(reply: Reply, message: str) -> None:
+def test_a_refusal_or_an_empty_response_is_tried_a_few_times_and_then_fails_the_draft(
+    reply: Reply, message: str
+) -> None:
     with chat_server(lambda body, number: reply) as server:
-        (failed,) = ask(client(server.url), request())
+        chat = client(server.url, max_retries=9)
+        (failed,) = ask(chat, request())
     assert isinstance(failed, ChatFailed)
     assert message in str(failed)
-    assert len(server.requests) == 1
+    assert len(server.requests) == 4
+    # the server counted 7 + 3 tokens each time, and so does the ledger
+    assert (chat.spending().prompt_tokens, chat.spending().completion_tokens) == (28, 12)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +219,7 @@ def test_a_refused_schema_is_learned_once_also_by_requests_in_flight() -> None:
     with_schema = [body for body in server.requests if "response_format" in body]
     assert 1 <= len(with_schema) <= 4
     assert "response_format" not in server.requests[-1]
-    assert chat.failed_tries == 0
+    assert failed_tries(chat) == 0
 
 
 def test_a_refusal_of_one_prompt_leaves_the_schema_on_for_the_others() -> None:
@@ -219,7 +233,7 @@ def test_a_refusal_of_one_prompt_leaves_the_schema_on_for_the_others() -> None:
         first, second, third = asyncio.run(three())
     assert isinstance(first, ChatResponse)
     assert isinstance(second, ChatFailed)
-    assert str(second) == "400: the prompt is unsafe"
+    assert str(second) == "rejected: 400: the prompt is unsafe"
     assert isinstance(third, ChatResponse)
     assert ["response_format" in body for body in s.requests] == [True, True, True]
 
@@ -288,7 +302,7 @@ def test_half_a_surrogate_pair_does_not_reach_the_files() -> None:
 )
 def test_a_missing_key_or_a_wrong_address_is_said_before_anything_is_sent(address: str | None, message: str) -> None:
     with pytest.raises(InstructorError) as stop:
-        OpenAIChat("m", address, config=InstructorConfig())
+        OpenAIEndpoint("m", address, config=InstructorConfig())
     assert message in str(stop.value)
     assert "word" not in str(stop.value).replace("password", "")
 

@@ -8,12 +8,14 @@ import pytest
 
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
-from taskdef.instruct.chat import ChatRequest, ChatResponse
+from taskdef.instruct.chat import ChatRequest, Choice, Endpoint, Reply
 from taskdef.instruct.ledger import Ledger
 from taskdef.instruct.load import load_instructor
 from taskdef.instruct.prompted import PromptedInstructor
 from taskdef.instruct.protocol import Draft, DraftFailed, Instructor
-from taskdef.instruct.scripted import ScriptedChat
+from taskdef.instruct.recorded import RecordedChat
+from taskdef.instruct.scripted import ScriptedEndpoint
+from taskdef.instruct.sender import Sender
 from taskdef.records import (
     AnswerComparison,
     AnswerReading,
@@ -41,27 +43,37 @@ DRAFT = '{"input": "5 + 6?", "output": "#### 11"}'
 class Listening:
     """Answers everything alike and keeps the requests."""
 
-    model, endpoint, failed_tries = "m", "here", 0
+    model, address = "m", "here"
 
     def __init__(self, text: str = DRAFT) -> None:
         self.text = text
         self.requests: list[ChatRequest] = []
+        self.habits: dict[str, bool] = {}
 
-    async def complete(self, request: ChatRequest) -> ChatResponse:
+    def takes_count(self) -> bool:
+        return True
+
+    async def ask(self, request: ChatRequest, count: int) -> Reply:
         self.requests.append(request)
-        return ChatResponse(self.text, "stop")
+        return Reply((Choice(self.text, "stop"),) * count, None)
 
     async def close(self) -> None: ...
 
 
 def instructor(chat: Listening) -> PromptedInstructor:
-    return PromptedInstructor("listening", chat, Ledger(None), max_tokens=50)
+    return prompted("listening", chat)
+
+
+def prompted(name: str, endpoint: Endpoint, **settings: bool) -> PromptedInstructor:
+    return PromptedInstructor(
+        name, RecordedChat(Sender(endpoint, Ledger(None), InstructorConfig())), max_tokens=50, **settings
+    )
 
 
 def test_half_a_surrogate_pair_in_a_script_goes_through_the_ledger(tmp_path: Path) -> None:
     path = tmp_path / "script.jsonl"
     path.write_text(r'{"purpose": "pattern", "response": "half \ud83d"}', encoding="utf-8")
-    scripted = PromptedInstructor("s", ScriptedChat(path), Ledger(None), max_tokens=50)
+    scripted = prompted("s", ScriptedEndpoint(path))
     assert asyncio.run(scripted.pattern(DEFINITION)) == "half ?"
 
 
@@ -107,13 +119,14 @@ def test_areas_take_turns_where_the_passage_names_none() -> None:
 def test_the_vote_is_asked_count_times_without_showing_any_solution() -> None:
     chat = Listening("#### 7")
     assert asyncio.run(instructor(chat).answer(DEFINITION, SAMPLE.input, count=3, temperature=0.5)) == ["#### 7"] * 3
-    assert sorted(r.index for r in chat.requests) == [0, 1, 2]
-    assert all("OLD 3 + 4?" in r.prompt and "#### 7" not in r.prompt for r in chat.requests)
+    (asked,) = chat.requests
+    assert "OLD 3 + 4?" in asked.prompt
+    assert "#### 7" not in asked.prompt
 
 
 def test_a_forced_form_goes_into_the_schemas_of_drafts_and_answers() -> None:
     chat = Listening()
-    forcing = PromptedInstructor("listening", chat, Ledger(None), max_tokens=50, force_form=True)
+    forcing = prompted("listening", chat, force_form=True)
     generate(forcing)
     answers = asyncio.run(forcing.answer(DEFINITION, SAMPLE.input, count=1, temperature=0.5))
     assert answers == ["#### 11"]  # out of its object, as the verifier is to read it
@@ -164,7 +177,7 @@ def test_a_script_answers_by_purpose_match_and_index(tmp_path: Path) -> None:
     assert [generate(scripted, None, index).input for index in range(3)] == ["a", "b", "a"]
     answers = asyncio.run(scripted.answer(DEFINITION, "x", count=3, temperature=1))
     assert answers == ["#### 1", "#### 2", "#### 1"]
-    assert scripted.spending().calls == 7
+    assert scripted.spending().responses == 7
     with pytest.raises(InstructorError, match=r"script\.jsonl: no answer recorded for 'keywords'"):
         asyncio.run(scripted.keywords(DEFINITION))
 

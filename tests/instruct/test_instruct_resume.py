@@ -13,8 +13,10 @@ from chat_server import ChatServer, Reply, chat_server, completion, fault
 
 from taskdef.config import InstructorConfig, SynthesizeConfig
 from taskdef.instruct.ledger import Ledger
-from taskdef.instruct.openai_compatible import KEY_VARIABLE, OpenAIChat
+from taskdef.instruct.openai_compatible import KEY_VARIABLE, OpenAIEndpoint
 from taskdef.instruct.prompted import PromptedInstructor
+from taskdef.instruct.recorded import RecordedChat
+from taskdef.instruct.sender import Sender
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Passage, TaskDefinition
 from taskdef.synthesize.stage import Synthesis, synthesize_samples
 from taskdef.verify.isolated import Verifier
@@ -45,8 +47,9 @@ def faulty(body: dict[str, Any], number: int) -> Reply:
 
 
 def synthesize(server: ChatServer, ledger: Path) -> Synthesis:
-    chat = OpenAIChat("m", server.url, config=InstructorConfig(concurrency=4), backoff_seconds=0.001)
-    instructor = PromptedInstructor("openai:m", chat, Ledger(ledger), max_tokens=50)
+    config = InstructorConfig(concurrency=4)
+    sender = Sender(OpenAIEndpoint("m", server.url, config=config), Ledger(ledger), config, backoff_seconds=0.001)
+    instructor = PromptedInstructor("openai:m", RecordedChat(sender), max_tokens=50)
 
     async def run() -> Synthesis:
         with Verifier(DEFINITION.answer) as verifier:

@@ -56,7 +56,10 @@ def test_a_megabyte_of_anything_is_read_in_under_a_second(repeated: str) -> None
             assert seconds(read, text) < 1.0, beginning
 
 
-@pytest.mark.parametrize("text", ["{" * MEGABYTE, '{"input": "' + "\\" * MEGABYTE, "['a" + "'b'c" * 250_000])
+@pytest.mark.parametrize(
+    "text",
+    ["{" * MEGABYTE, '{"input": "' + "\\" * MEGABYTE, "['a" + "'b'c" * 250_000, BEGINNINGS[4] + '{"a":' * 200_000],
+)
 def test_a_megabyte_of_the_worst_kinds_is_read_in_under_a_second(text: str) -> None:
     assert seconds(read_draft, text) < 1.0
 
@@ -148,9 +151,9 @@ def test_a_string_of_a_broken_object_is_always_read(text: str) -> None:
 
 
 def seconds(read: Callable[[str], Any], text: str) -> float:
-    began = time.perf_counter()
+    began = time.process_time()  # of this process alone: a busy machine is no fault of the parser's
     read(text)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def check_all(text: str) -> None:

@@ -7,7 +7,6 @@ of initial + harder + easier go on. A verifier error says nothing about difficul
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any, Literal
 
 from taskdef.config import RunConfig
 from taskdef.instruct.label import LabelRequest, label_drafts
-from taskdef.instruct.protocol import Draft, DraftFailed, Instructor
+from taskdef.instruct.protocol import DraftFailed, Instructor
+from taskdef.instruct.stream import stream_labelled
 from taskdef.policy.attempts import AttemptFile, Problem, attempt_problems
 from taskdef.policy.protocol import Policy
 from taskdef.progress import Progress, SilentProgress
@@ -23,6 +23,7 @@ from taskdef.records import Attempt, Drop, DropReason, Origin, Sample, Stage, Ta
 from taskdef.screen.screen import Screen
 from taskdef.verify.isolated import Verifier
 
+_DETAIL = 300
 Direction = Literal[Origin.HARDER, Origin.EASIER]
 
 
@@ -61,7 +62,7 @@ def drop_too_long(samples: Sequence[Sample], policy: Policy, stage: Stage) -> tu
             kept.append(sample)
         else:
             detail = f"a prompt of {length} tokens, the limit is {limit}: {sample.input}"
-            drops.append(Drop(reason=DropReason.TOO_LONG, stage=stage, id=sample.id, detail=detail[:300]))
+            drops.append(Drop(reason=DropReason.TOO_LONG, stage=stage, id=sample.id, detail=detail[:_DETAIL]))
     return kept, drops
 
 
@@ -109,36 +110,6 @@ async def adapt_difficulty(
         return Adaptation(tuple(samples), (), tuple(attempts))
     directions = {attempt.sample_id: _direction(attempt.verdict) for attempt in attempts}
     wanted = [(sample, direction) for sample in samples if (direction := directions[sample.id]) is not None]
-    drops: list[Drop] = []
-    progress.start("rewrite", len(wanted))
-
-    async def rewrite(sample: Sample, direction: Direction) -> Draft | Drop:
-        try:
-            return await instructor.rewrite(
-                definition, sample, direction, pattern=pattern, temperature=config.adapt.temperature
-            )
-        except DraftFailed as failure:
-            return _drop(failure.reason, _rewrite_id(sample, direction), failure.detail)
-        finally:
-            progress.advance()
-
-    drafts = await asyncio.gather(*(rewrite(sample, direction) for sample, direction in wanted))
-    progress.finish()
-    requests = []
-    for (sample, direction), draft in zip(wanted, drafts, strict=True):
-        if isinstance(draft, Drop):
-            drops.append(draft)
-        else:
-            requests.append(
-                LabelRequest(
-                    id=_rewrite_id(sample, direction),
-                    draft=draft,
-                    origin=direction,
-                    parent_id=sample.id,
-                    passage_id=sample.passage_id,
-                    domain=sample.domain,
-                )
-            )
     screen = Screen(
         test_inputs,
         definition.demos,
@@ -146,26 +117,49 @@ async def adapt_difficulty(
         test_overlap=config.synthesize.test_overlap,
     )
     screen.remember([sample.input for sample in samples], [sample.id for sample in samples])
-    findings = screen.sift([request.draft.input for request in requests], [request.id for request in requests])
-    drops += [
-        _drop(finding[0], request.id, finding[1])
-        for request, finding in zip(requests, findings, strict=True)
-        if finding is not None
+
+    async def rewrite(plan: tuple[Sample, Direction]) -> LabelRequest | Drop:
+        sample, direction = plan
+        identity = f"{sample.id}-{direction.value}"
+        try:
+            draft = await instructor.rewrite(
+                definition, sample, direction, pattern=pattern, temperature=config.adapt.temperature
+            )
+        except DraftFailed as failure:
+            return Drop(reason=failure.reason, stage=Stage.ADAPT, id=identity, detail=failure.detail[:_DETAIL])
+        return LabelRequest(
+            id=identity,
+            draft=draft,
+            origin=direction,
+            parent_id=sample.id,
+            passage_id=sample.passage_id,
+            domain=sample.domain,
+        )
+
+    async def label(requests: list[LabelRequest]) -> list[Sample | Drop]:
+        return await label_drafts(
+            definition,
+            requests,
+            stage=Stage.ADAPT,
+            instructor=instructor,
+            verifier=verifier,
+            votes=config.synthesize.votes,
+            vote_temperature=config.synthesize.vote_temperature,
+            min_vote_share=config.synthesize.min_vote_share,
+            seed=config.seed,
+            decided=progress.advance,
+        )
+
+    progress.start("rewrite", len(wanted))
+    outcomes = [
+        outcome
+        async for outcome in stream_labelled(
+            wanted, write=rewrite, screen=screen, label=label, stage=Stage.ADAPT, decided=progress.advance
+        )
     ]
-    labelled = await label_drafts(
-        definition,
-        [request for request, finding in zip(requests, findings, strict=True) if finding is None],
-        stage=Stage.ADAPT,
-        instructor=instructor,
-        verifier=verifier,
-        votes=config.synthesize.votes,
-        vote_temperature=config.synthesize.vote_temperature,
-        min_vote_share=config.synthesize.min_vote_share,
-        seed=config.seed,
-        progress=progress,
-    )
-    rewritten = [result for result in labelled if isinstance(result, Sample)]
-    drops += [result for result in labelled if isinstance(result, Drop)]
+    progress.finish()
+    rewritten = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
+    drops = [outcome for outcome in outcomes if isinstance(outcome, Drop)]
     return Adaptation((*samples, *rewritten), tuple(drops), tuple(attempts))
 
 
@@ -173,11 +167,3 @@ def _direction(verdict: Verdict) -> Direction | None:
     if verdict is Verdict.VERIFIER_ERROR:
         return None
     return Origin.HARDER if verdict is Verdict.CORRECT else Origin.EASIER
-
-
-def _rewrite_id(sample: Sample, direction: Direction) -> str:
-    return f"{sample.id}-{direction.value}"
-
-
-def _drop(reason: DropReason, identity: str, detail: str) -> Drop:
-    return Drop(reason=reason, stage=Stage.ADAPT, id=identity, detail=detail[:300])

@@ -50,6 +50,12 @@ _REFUSAL = re.compile(
     r"|\bunable to (?:help|fulfil)|\bas an AI\b|抱歉|对不起|无法",
     re.IGNORECASE,
 )
+_REFUSED_PART = re.compile(  # narrower: "I can't log in." and "I'm sorry to hear that." are a sample
+    r"(?:I(?:['’]m| am) sorry,? but |Unfortunately,? |Sorry,? (?:but )?)?"
+    r"I(?: can(?:not|['’]t)|(?:['’]m| am) (?:unable|not able) to| won['’]t) "
+    r"(?:help|assist|provide|create|generate|write|produce|fulfil|comply|complete|do)",
+    re.IGNORECASE,
+)
 _ELLIPSIS = re.compile(r"[\s.…_]*|<[^<>/]{1,60}>|\[(?:insert|your|new|the) [^\]]{1,60}\]", re.IGNORECASE)
 _WORD_OF_THE_FORM = re.compile(
     r"string|text|(?:your|the|new)? ?(?:input|output|question|answer|solution)(?: here)?", re.I
@@ -110,7 +116,7 @@ def checked(given: str, written: str) -> Reading:
         return ParseFailure.PLACEHOLDER
     if _WORD_OF_THE_FORM.fullmatch(given) and _WORD_OF_THE_FORM.fullmatch(written):
         return ParseFailure.PLACEHOLDER
-    if is_refusal(given) and is_refusal(written):
+    if _REFUSED_PART.match(given) and _REFUSED_PART.match(written):
         return ParseFailure.REFUSED
     return given, written
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taskdef.instruct.protocol import Draft, Instructor
-from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Drop, DropReason, Origin, Sample, Stage, TaskDefinition
 from taskdef.verify.isolated import Verifier
 
@@ -42,7 +41,7 @@ async def label_drafts(
     min_vote_share: float,
     seed: int,
     stage: Stage,
-    progress: Progress | None = None,
+    decided: Callable[[], None] = lambda: None,
 ) -> list[Sample | Drop]:
     """A sample or a drop for each request, in order, whatever order the calls come back in.
 
@@ -54,9 +53,8 @@ async def label_drafts(
     With an instructor whose labels are right by construction nothing is put to the vote: ``votes`` and ``vote_count``
     of the sample are 0 and its vote share is None, not a unanimous vote that nobody cast.
 
-    ``progress`` shows a bar of its own, one unit a request, where there is anything to vote on.
+    ``decided`` is called after each request.
     """
-    progress = progress or SilentProgress()
     readings = await asyncio.to_thread(verifier.read_all, [request.draft.solution for request in requests])
 
     async def label(request: LabelRequest, answer: str | None, failure: str) -> Sample | Drop:
@@ -67,8 +65,7 @@ async def label_drafts(
             outcome = _sample(request, request.draft.solution, answer, votes=0, vote_count=0)
         else:
             outcome = await vote(request)
-        if not instructor.labels_by_construction:
-            progress.advance()
+        decided()
         return outcome
 
     async def vote(request: LabelRequest) -> Sample | Drop:
@@ -85,13 +82,9 @@ async def label_drafts(
         winner = random.Random(f"{seed}/solution/{request.id}").choice(tally.winners)
         return _sample(request, outputs[winner], tally.answer, votes=tally.votes, vote_count=tally.vote_count)
 
-    if requests and not instructor.labels_by_construction:
-        progress.start("votes", total=len(requests))
-    outcomes = await asyncio.gather(
+    return await asyncio.gather(
         *(label(request, reading.answer, reading.failure) for request, reading in zip(requests, readings, strict=True))
     )
-    progress.finish()
-    return outcomes
 
 
 def _sample(request: LabelRequest, solution: str, answer: str, *, votes: int, vote_count: int) -> Sample:

@@ -141,7 +141,7 @@ def _field_value(span: str, label: _Label, last: bool) -> Any:
         return _quoted(span[: other.start()] if other else span, last and not other)
     if span[:1] in ("[", "{"):
         found = list(repaired(span))
-        return found[0] if len(found) == 1 or span[0] == "{" else found
+        return next(iter(found), None) if len(found) == 1 or span[0] == "{" else found
     other = _AFTER_BARE.search(span)
     span, last = (span[: other.start()], False) if other else (span, last)
     if span[:1] == "(":  # Python joins strings that stand side by side
@@ -218,7 +218,7 @@ def _plain_value(span: str, label: _Label, last: bool) -> str:
     """The text after a label: without rules, fences, YAML's marks and the quotation marks around all of it."""
     span = _TOKEN.sub("", span.strip())
     for rule in ("---", "***", "```"):
-        if not (rule == "```" and span.startswith(rule)):
+        if rule != "```" or span.count(rule) % 2:  # the closing fence of a block inside the value is the value's
             span = span.removesuffix(f"\n{rule}").rstrip()
     fence = re.match(r"```\w*\n", span)
     if fence and span.endswith("\n```"):

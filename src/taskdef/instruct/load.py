@@ -6,9 +6,10 @@ from pathlib import Path
 
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
-from taskdef.instruct.chat import ChatModel
+from taskdef.instruct.chat import Endpoint
 from taskdef.instruct.protocol import Instructor
 
+CACHE_FILE = "answers.sqlite"
 FORMS = "openai:MODEL[@BASE_URL], procedural:GENERATOR or scripted:FILE"
 
 
@@ -28,17 +29,19 @@ def load_instructor(text: str, *, ledger_path: Path | None, config: InstructorCo
         return ProceduralInstructor(rest, seed=seed)
     from taskdef.instruct.ledger import Ledger
     from taskdef.instruct.prompted import PromptedInstructor
+    from taskdef.instruct.recorded import RecordedChat
+    from taskdef.instruct.sender import Sender
 
-    chat: ChatModel
+    endpoint: Endpoint
     if kind == "scripted":
-        from taskdef.instruct.scripted import ScriptedChat
+        from taskdef.instruct.scripted import ScriptedEndpoint
 
-        chat = ScriptedChat(Path(rest))
+        endpoint = ScriptedEndpoint(Path(rest))
     else:
-        from taskdef.instruct.openai_compatible import OpenAIChat, parse_endpoint
+        from taskdef.instruct.openai_compatible import OpenAIEndpoint, parse_endpoint
 
         model, base_url = parse_endpoint(rest)
-        chat = OpenAIChat(model, base_url, config=config)
-    return PromptedInstructor(
-        text.strip(), chat, Ledger(ledger_path), max_tokens=config.max_tokens, force_form=config.force_form
-    )
+        endpoint = OpenAIEndpoint(model, base_url, config=config)
+    caches = [Ledger(config.cache.expanduser() / CACHE_FILE)] if config.cache is not None else []
+    chat = RecordedChat(Sender(endpoint, Ledger(ledger_path), config), caches)
+    return PromptedInstructor(text.strip(), chat, max_tokens=config.max_tokens, force_form=config.force_form)

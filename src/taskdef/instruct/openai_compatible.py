@@ -1,47 +1,55 @@
-"""``openai:MODEL[@BASE_URL]``: any endpoint with OpenAI's chat completions, through the official async client."""
+"""``openai:MODEL[@BASE_URL]``: any endpoint with OpenAI's chat completions, through the official async client.
+
+What an endpoint does not take (a JSON schema, several responses at once, ``max_tokens`` by that name) is learned from
+its refusals and kept as its habits.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import random
-import time
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
-from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse
-from taskdef.instruct.server_faults import is_about_schema, is_too_long, retry_after, server_message, without_key
+from taskdef.instruct.chat import ChatRequest, Choice, Reply, Usage
+from taskdef.instruct.faults import (
+    Fault,
+    FaultKind,
+    is_about_schema,
+    is_too_long,
+    kind_of_status,
+    one_line,
+    retry_after,
+    server_message,
+)
 from taskdef.unicode import clean_unicode
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+RESUME = "repeat the same command when it is back: what is in the ledger is not paid for again"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_RETRIED_STATUS = frozenset({408, 409, 425, 429})
-_LONGEST_WAIT = 120.0
-_GIVE_UP_AFTER = 8
-"""Requests in a row that use up all their tries, with no success between: the endpoint is down, not the request."""
-_RESUME = "repeat the same command when it is back: what is in the ledger is not paid for again"
+_CHARACTERS_A_TOKEN = 64
+"""No tokenizer's texts are longer on average; a response that is was not made within ``max_tokens``."""
+_SPARE_BYTES = 1_000_000
+_ABOUT_THE_COUNT = re.compile(r"\bn\b|multiple (?:choices|completions|candidates)|candidate.?count", re.IGNORECASE)
+
+SCHEMA, COUNT, NEW_LIMIT_NAME = "takes_schema", "takes_count", "limit_is_max_completion_tokens"
+"""Habits. An absent one is not known yet; schemas and counts are tried until they are refused."""
 
 
-class OpenAIChat:
-    """A chat model behind HTTP.
+class OpenAIEndpoint:
+    """A chat model behind HTTP, asked once at a time; see sender.py for tries, and chat.Endpoint."""
 
-    Sends at most ``config.concurrency`` requests at once. A 429, a 5xx, a time-out, a broken connection or a body that
-    is no completion is tried again up to ``config.max_retries`` times, after the time the server names in Retry-After
-    or else after a doubling, jittered wait. An endpoint that refuses a JSON schema is asked without one from then on;
-    with ``config.force_form``, which is nothing without a schema, the refusal is an error.
-    """
-
-    def __init__(
-        self, model: str, base_url: str | None, *, config: InstructorConfig, backoff_seconds: float = 0.5
-    ) -> None:
+    def __init__(self, model: str, base_url: str | None, *, config: InstructorConfig) -> None:
         """Raises InstructorError where the key is missing or the address is none."""
         self.model = model
-        self.endpoint = (base_url or DEFAULT_BASE_URL).rstrip("/")
-        self.failed_tries = 0
-        parts = urlsplit(self.endpoint)
+        self.address = (base_url or DEFAULT_BASE_URL).rstrip("/")
+        self.habits: dict[str, bool] = {}
+        parts = urlsplit(self.address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InstructorError(
                 f"openai:{model}@{base_url}: not an address", next_step="e.g. http://localhost:8000/v1"
@@ -57,23 +65,43 @@ class OpenAIChat:
                 f"openai:{model}: no key for {parts.hostname}: the environment variable {KEY_VARIABLE} is not set",
                 next_step=f"export {KEY_VARIABLE}=…, or name a server on this machine: openai:MODEL@http://localhost:8000/v1",
             )
-        self._key = key or "none-needed-on-loopback"
+        self.key = key or "none-needed-on-loopback"
         self._config = config
-        self._backoff_seconds = backoff_seconds
-        self._takes_schema = True
-        self._schema_succeeded = False
-        self._limit_name = "max_tokens"
-        self._succeeded = False
-        self._exhausted_in_a_row = 0
+        self._has_answered = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
-        self._slots = asyncio.Semaphore(config.concurrency)
 
-    async def complete(self, request: ChatRequest) -> ChatResponse:
-        """Answer a request. Raises ChatFailed for this request alone, InstructorError where no request can succeed."""
-        self._bind_to_loop()
-        async with self._slots:
-            return await self._complete_with_tries(request)
+    def takes_count(self) -> bool:
+        """Whether one exchange may ask for several responses: until the endpoint refuses or ignores it."""
+        return self.habits.get(COUNT, True)
+
+    async def ask(self, request: ChatRequest, count: int) -> Reply:
+        """One exchange; a parameter that is refused is left out at once and from then on.
+
+        Raises Fault, or InstructorError where no request can succeed.
+        """
+        import httpx2
+        import openai
+
+        client = self.client()
+        limit = count * request.max_tokens * _CHARACTERS_A_TOKEN * 6 + _SPARE_BYTES  # \u00e9 for é: six bytes
+        while True:
+            body = self.body(request, count)
+            try:
+                async with asyncio.timeout(self._config.timeout_seconds):
+                    # The plain response: half the CPU time of the client's typed one, and read as far as is sensible.
+                    response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response, stream=True)
+                    content = await _read_bounded(response, limit)
+            except openai.APIStatusError as error:
+                if not self._adjust(body, error):
+                    raise self._status_fault(error) from None
+            except (openai.APIConnectionError, httpx2.TransportError) as error:
+                raise self._connection_fault(error) from None
+            except TimeoutError:
+                seconds = f"{self._config.timeout_seconds:g} s"
+                raise Fault(FaultKind.TIMED_OUT, f"no whole response within {seconds}") from None
+            else:
+                return self.read(_parse(content, self.key), request, body.get("n", 1))
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
@@ -81,80 +109,91 @@ class OpenAIChat:
             await self._client.close()
         self._client = self._loop = None
 
-    def _bind_to_loop(self) -> None:
-        """Make client and semaphore for the running loop: connections of a loop that is over cannot be used."""
+    def client(self) -> Any:
+        """The client of the running event loop: connections of a loop that is over cannot be used."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            from openai import AsyncOpenAI  # here: it takes a second to import
+            import httpx2
+            import openai
 
+            config = self._config
+            most = config.concurrency + 8
             self._loop = loop
-            self._slots = asyncio.Semaphore(self._config.concurrency)
-            self._client = AsyncOpenAI(
-                api_key=self._key, base_url=self.endpoint, max_retries=0, timeout=self._config.timeout_seconds
+            self._client = openai.AsyncOpenAI(
+                api_key=self.key,
+                base_url=self.address,
+                max_retries=0,
+                timeout=openai.Timeout(
+                    connect=config.connect_timeout_seconds,
+                    read=config.first_byte_timeout_seconds,
+                    write=config.timeout_seconds,
+                    pool=None,
+                ),
+                http_client=openai.DefaultAioHttpClient(
+                    limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most)
+                ),
             )
+        return self._client
 
-    async def _complete_with_tries(self, request: ChatRequest) -> ChatResponse:
-        import openai
-
-        faults: list[Exception] = []
-        while len(faults) <= self._config.max_retries:
-            arguments = self._arguments(request)
-            try:
-                began = time.monotonic()
-                completion = await self._client.chat.completions.create(**arguments)
-                response = self._read(completion, seconds=time.monotonic() - began, tries=len(faults) + 1)
-                self._schema_succeeded |= "response_format" in arguments
-                return response
-            except openai.APIStatusError as error:
-                if self._adjust(arguments, error):
-                    continue
-                self._stop_if_hopeless(error)
-                if error.status_code < 500 and error.status_code not in _RETRIED_STATUS:
-                    self.failed_tries += 1
-                    raise ChatFailed(f"{error.status_code}: {self._said(error)}") from None
-                fault: Exception = error
-            except (openai.APIError, ValueError) as error:  # no connection, a time-out, or a body that is no JSON
-                fault = error
-            self.failed_tries += 1
-            faults.append(fault)
-            if len(faults) <= self._config.max_retries:
-                await asyncio.sleep(self._wait(fault, len(faults)))
-        raise self._exhausted(faults)
-
-    def _arguments(self, request: ChatRequest) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
+    def body(self, request: ChatRequest, count: int) -> dict[str, Any]:
+        """The request's body, with what this endpoint is not known to refuse."""
+        limit_name = "max_completion_tokens" if self.habits.get(NEW_LIMIT_NAME) else "max_tokens"
+        body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "user", "content": request.prompt}],
             "temperature": request.temperature,
-            self._limit_name: request.max_tokens,
+            limit_name: request.max_tokens,
         }
-        if request.schema is not None and self._takes_schema:
+        if count > 1 and self.takes_count():
+            body["n"] = count
+        if request.schema is not None and self.habits.get(SCHEMA, True):
             schema = {"name": request.purpose, "schema": request.schema, "strict": True}
-            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return arguments
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
 
-    def _read(self, completion: Any, *, seconds: float, tries: int) -> ChatResponse:
-        choices = getattr(completion, "choices", None)
-        if choices is None:
-            raise ValueError(f"not a chat completion: {without_key(str(completion), self._key)[:200]}")
-        self._succeeded = True
-        self._exhausted_in_a_row = 0
+    def read(self, completion: Any, request: ChatRequest, asked: int) -> Reply:
+        """What a response's JSON holds. Raises Fault where that is nothing usable."""
+        if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
+            said = one_line(json.dumps(completion, ensure_ascii=False), self.key)
+            raise Fault(FaultKind.NO_COMPLETION, said)
+        usage = _usage(completion.get("usage"))
+        self._has_answered = True
+        if request.schema is not None:
+            self.habits.setdefault(SCHEMA, True)
+        choices, fault = [], Fault(FaultKind.NO_CHOICE, "the response holds no choice", usage=usage)
+        for choice in completion["choices"][:asked]:
+            try:
+                choices.append(self._choice(choice, request.max_tokens))
+            except Fault as found:
+                found.usage = usage
+                fault = found
         if not choices:
-            raise ChatFailed("the response holds no choice")
-        message = choices[0].message
-        text = (message.content if message is not None else None) or ""
-        if not text.strip():
-            refusal = getattr(message, "refusal", None)
-            raise ChatFailed(f"refused: {without_key(str(refusal), self._key)}" if refusal else "the response is empty")
-        usage = completion.usage
-        return ChatResponse(
-            text=clean_unicode(text),
-            finish_reason=str(choices[0].finish_reason or ""),
-            prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
-            completion_tokens=getattr(usage, "completion_tokens", 0) or 0,
-            seconds=seconds,
-            tries=tries,
-        )
+            raise fault
+        note = fault.kind.value if len(choices) < min(asked, len(completion["choices"])) else ""
+        if asked > 1 or len(completion["choices"]) > 1:
+            note = self._count_note(len(completion["choices"]), asked) or note
+        return Reply(tuple(choices), usage, note)
+
+    def _count_note(self, got: int, asked: int) -> str:
+        if got == asked:
+            self.habits.setdefault(COUNT, True)
+            return ""
+        if got == 1 and COUNT not in self.habits:
+            self.habits[COUNT] = False  # not a fault: it does not know the parameter
+            return ""
+        return FaultKind.WRONG_COUNT.value
+
+    def _choice(self, choice: Any, max_tokens: int) -> Choice:
+        message = choice.get("message") if isinstance(choice, dict) else None
+        text = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(text, str) or not text.strip():
+            refusal = message.get("refusal") if isinstance(message, dict) else None
+            if refusal or (isinstance(choice, dict) and choice.get("finish_reason") == "content_filter"):
+                raise Fault(FaultKind.REFUSED, one_line(str(refusal or "by the endpoint's content filter"), self.key))
+            raise Fault(FaultKind.EMPTY, "the response holds no text")
+        if len(text) > max_tokens * _CHARACTERS_A_TOKEN:
+            raise Fault(FaultKind.TOO_LARGE, f"{len(text):,} characters for {max_tokens} tokens asked for")
+        return Choice(clean_unicode(text), str(choice.get("finish_reason") or ""))
 
     def _adjust(self, sent: dict[str, Any], error: Any) -> bool:
         """Learn from a refused parameter; True where the request is worth repeating at once without it.
@@ -165,16 +204,21 @@ class OpenAIChat:
             return False
         message = self._said(error)
         if "max_completion_tokens" in message and "max_tokens" in sent:
-            self._limit_name = "max_completion_tokens"  # newer OpenAI models know the limit by this name only
+            self.habits[NEW_LIMIT_NAME] = True  # newer OpenAI models know the limit by this name only
             return True
+        if "n" in sent and not is_too_long(message):
+            about_count = _ABOUT_THE_COUNT.search(message) is not None
+            if about_count or (COUNT not in self.habits and "response_format" not in sent):
+                self.habits[COUNT] = False
+                return True
         if "response_format" in sent and self._refuses_schema(message):
             if self._config.force_form:
                 raise InstructorError(
-                    f"openai:{self.model}@{self.endpoint}: refuses the JSON schema that instruct.force_form needs "
+                    f"openai:{self.model}@{self.address}: refuses the JSON schema that instruct.force_form needs "
                     f"({error.status_code}): {message}",
                     next_step="--set instruct.force_form=false, or name an endpoint that takes JSON schemas",
                 )
-            self._takes_schema = False
+            self.habits[SCHEMA] = False
             return True
         return False
 
@@ -182,55 +226,81 @@ class OpenAIChat:
         """Whether a refusal is about the schema: it says so, or no request with a schema has passed here yet."""
         if is_too_long(message):
             return False
-        return not self._schema_succeeded or is_about_schema(message)
+        return not self.habits.get(SCHEMA) or is_about_schema(message)
 
-    def _stop_if_hopeless(self, error: Any) -> None:
-        """Raise InstructorError for answers that no other request would change."""
+    def _status_fault(self, error: Any) -> Exception:
+        """The fault that a status stands for; InstructorError for those that no other request would change."""
         status, said = error.status_code, self._said(error)
-        where = f"openai:{self.model}@{self.endpoint}"
+        where = f"openai:{self.model}@{self.address}"
         if status in (401, 403):
-            raise InstructorError(
+            return InstructorError(
                 f"{where}: access refused ({status}): {said}", next_step=f"check the key in {KEY_VARIABLE}"
             )
         if status in (404, 405):
-            raise InstructorError(
+            return InstructorError(
                 f"{where}: no such model or no chat completions at this address ({status}): {said}",
-                next_step=f"check the model's name and the address; {self.endpoint}/models lists what it serves",
+                next_step=f"check the model's name and the address; {self.address}/models lists what it serves",
             )
         if status == 429 and error.code == "insufficient_quota":
-            raise InstructorError(f"{where}: {said}", next_step=f"add credit, then {_RESUME}")
-        if status in (400, 422) and not self._succeeded and not is_too_long(said):
-            raise InstructorError(
+            return InstructorError(f"{where}: {said}", next_step=f"add credit, then {RESUME}")
+        if status in (400, 422) and not self._has_answered and not is_too_long(said):
+            return InstructorError(
                 f"{where}: refuses the request ({status}): {said}",
                 next_step="correct instruct.* or synthesize.temperature with --set",
             )
+        return Fault(kind_of_status(status), f"{status}: {said}", retry_after=retry_after(error))
+
+    def _connection_fault(self, error: Exception) -> Fault:
+        """Told by the first cause: the layers between call a refused connection and a lost one a time-out."""
+        import aiohttp
+
+        cause: BaseException = error
+        while not isinstance(cause, aiohttp.ClientError) and (below := cause.__cause__ or cause.__context__):
+            cause = below
+        detail = one_line(str(cause) or type(cause).__name__, self.key)
+        if isinstance(cause, aiohttp.ClientConnectorError):
+            return Fault(FaultKind.NO_CONNECTION, detail)
+        return Fault(FaultKind.TIMED_OUT if isinstance(cause, TimeoutError) else FaultKind.CONNECTION_LOST, detail)
 
     def _said(self, error: Exception) -> str:
-        return server_message(error, self._key)
+        return server_message(error, self.key)
 
-    def _wait(self, fault: Exception, failed: int) -> float:
-        named = retry_after(fault)
-        if named is not None:
-            return min(named, _LONGEST_WAIT)
-        return min(self._backoff_seconds * 2.0 ** (failed - 1), _LONGEST_WAIT) * random.uniform(0.75, 1.25)
 
-    def _exhausted(self, faults: list[Exception]) -> Exception:
-        import openai
+async def _read_bounded(response: Any, limit: int) -> bytes:
+    """The body, as far as ``limit`` bytes; raises Fault beyond."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > limit:
+                raise Fault(FaultKind.TOO_LARGE, f"a body of more than {limit:,} bytes")
+            chunks.append(chunk)
+    finally:
+        await response.aclose()
+    return b"".join(chunks)
 
-        last = faults[-1]
-        said = self._said(last)
-        where = f"openai:{self.model}@{self.endpoint}"
-        lost = [isinstance(f, openai.APIConnectionError) and not isinstance(f, openai.APITimeoutError) for f in faults]
-        if all(lost):
-            cause = f" ({without_key(str(last.__cause__), self._key)})" if last.__cause__ else ""
-            return InstructorError(f"{where}: cannot be reached after {len(faults)} tries{cause}", next_step=_RESUME)
-        self._exhausted_in_a_row += 1
-        if self._exhausted_in_a_row >= _GIVE_UP_AFTER:
-            return InstructorError(
-                f"{where}: {self._exhausted_in_a_row} requests in a row failed {len(faults)} times each; last: {said}",
-                next_step=_RESUME,
-            )
-        return ChatFailed(f"{len(faults)} tries; last: {said}")
+
+def _parse(content: bytes, key: str) -> Any:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Fault(FaultKind.NOT_UTF8, str(error)) from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise Fault(FaultKind.NOT_JSON, one_line(text, key) or "an empty body") from None
+
+
+def _usage(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    prompt, completion = value.get("prompt_tokens"), value.get("completion_tokens")
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return None
+    details = value.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Usage(prompt, completion, min(cached, prompt) if isinstance(cached, int) else 0)
 
 
 def parse_endpoint(text: str) -> tuple[str, str | None]:

@@ -114,6 +114,11 @@ class ProceduralInstructor:
         """Nothing is sent anywhere; drafts count as calls so that a plan can be compared with what was done."""
         return Spending(calls=self._drafts)
 
+    @property
+    def in_flight(self) -> int:
+        """Nothing is ever under way."""
+        return 0
+
     async def close(self) -> None:
         """Nothing to release."""
 

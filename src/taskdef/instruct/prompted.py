@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from functools import lru_cache
 from pathlib import Path
@@ -10,15 +9,13 @@ from typing import Any, Literal
 
 import jinja2
 
-from taskdef.errors import InstructorError
-from taskdef.instruct.chat import ChatFailed, ChatModel, ChatRequest
+from taskdef.instruct.chat import ChatFailed, ChatRequest
 from taskdef.instruct.domains import domain_of
 from taskdef.instruct.draft_form import ParseFailure
 from taskdef.instruct.form import DRAFT_SCHEMA, forced_answer_schema, forced_draft_schema
-from taskdef.instruct.ledger import Ledger
 from taskdef.instruct.parse import read_draft, read_keywords, read_output
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
-from taskdef.instruct.recorded import RecordedChat
+from taskdef.instruct.recorded import RecordedChat, out_of_reach
 from taskdef.instruct.words import content_words
 from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
 
@@ -38,12 +35,10 @@ class PromptedInstructor:
 
     labels_by_construction = False
 
-    def __init__(
-        self, name: str, chat: ChatModel, ledger: Ledger, *, max_tokens: int, force_form: bool = False
-    ) -> None:
+    def __init__(self, name: str, chat: RecordedChat, *, max_tokens: int, force_form: bool = False) -> None:
         self.name = name
         self._force_form = force_form
-        self._chat = RecordedChat(chat, ledger)
+        self._chat = chat
         self._max_tokens = max_tokens
 
     async def keywords(self, definition: TaskDefinition) -> list[str]:
@@ -94,13 +89,11 @@ class PromptedInstructor:
     async def answer(
         self, definition: TaskDefinition, sample_input: str, *, count: int, temperature: float
     ) -> list[str]:
-        """``count`` independent outputs, each by a call of its own; those that failed for good are left out."""
+        """``count`` independent outputs; those that failed for good are left out."""
         prompt = _render("answer", definition=definition, sample_input=sample_input)
         schema = forced_answer_schema(definition.answer, self._max_tokens) if self._force_form else None
-        requests = [
-            ChatRequest("answer", prompt, temperature, self._max_tokens, schema, index) for index in range(count)
-        ]
-        answers = [text for text in await asyncio.gather(*map(self._answer, requests)) if text is not None]
+        request = ChatRequest("answer", prompt, temperature, self._max_tokens, schema)
+        answers = [response.text for response in await self._chat.complete_many(request, count)]
         return [read_output(text) or text for text in answers] if self._force_form else answers
 
     async def rewrite(
@@ -128,8 +121,13 @@ class PromptedInstructor:
         """Calls and tokens of the whole run, earlier processes included."""
         return self._chat.spending()
 
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._chat.in_flight
+
     async def close(self) -> None:
-        """Close connections and ledger."""
+        """Take what is under way into the ledger, then close connections and ledger."""
         await self._chat.close()
 
     def _draft_schema(self, definition: TaskDefinition) -> dict[str, Any]:
@@ -145,20 +143,11 @@ class PromptedInstructor:
             raise DraftFailed(DropReason.UNPARSEABLE, f"{reading}: {response.text[:_DETAIL]}")
         return Draft(input=reading[0], solution=reading[1])
 
-    async def _answer(self, request: ChatRequest) -> str | None:
-        try:
-            return (await self._chat.complete(request)).text
-        except ChatFailed:
-            return None  # one vote less, as the protocol says; the try is counted in spending()
-
     async def _ask_once(self, request: ChatRequest) -> str:
         try:
             return (await self._chat.complete(request)).text
         except ChatFailed as failure:
-            raise InstructorError(
-                f"{self.name}: no response to the request for {request.purpose}: {failure}",
-                next_step="repeat the same command, or name another instructor",
-            ) from None
+            raise out_of_reach(self.name, request.purpose, failure) from None
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol
 
 from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
@@ -24,12 +24,36 @@ class Spending:
     """What an instructor has cost in this run so far."""
 
     calls: int = 0
-    """Requests that were sent (answers taken from the ledger are not sent)."""
+    """Requests that were sent and answered (answers taken from the ledger are not sent)."""
+    responses: int = 0
+    """Responses they gave: one request may give several."""
     reused: int = 0
-    """Answers taken from the ledger."""
+    """Answers taken from the run's ledger."""
+    from_cache: int = 0
+    """Answers that another run had paid for."""
     failed_tries: int = 0
+    lost: int = 0
+    """Requests in flight when a process ended: the server may have billed them."""
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of the prompt tokens that the endpoint had in its cache."""
     completion_tokens: int = 0
+    cost: float = 0.0
+    """US dollars of the requests whose price is known."""
+    unpriced: int = 0
+    """Answered requests whose cost is unknown."""
+    faults: dict[str, int] = field(default_factory=dict)
+    """How often each fault was met (faults.FaultKind)."""
+
+    def since(self, earlier: Spending) -> Spending:
+        """What was added to ``earlier``."""
+        changes = {
+            part.name: getattr(self, part.name) - getattr(earlier, part.name)
+            for part in fields(self)
+            if part.name != "faults"
+        }
+        faults = {kind: count - earlier.faults.get(kind, 0) for kind, count in self.faults.items()}
+        return Spending(**changes, faults={kind: count for kind, count in faults.items() if count})
 
 
 class DraftFailed(Exception):
@@ -96,6 +120,11 @@ class Instructor(Protocol):
         """What this run's calls have come to."""
         ...
 
+    @property
+    def in_flight(self) -> int:
+        """Requests under way, which ``close`` waits for because they are paid for."""
+        ...
+
     async def close(self) -> None:
-        """Release connections."""
+        """Take what is under way into the ledger and release connections."""
         ...

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskdef.errors import InstructorError
-from taskdef.instruct.chat import ChatRequest, ChatResponse
+from taskdef.instruct.chat import ChatRequest, Choice, Reply, Usage
 from taskdef.unicode import clean_unicode
 
 PURPOSES = ("keywords", "pattern", "generate", "answer", "harder", "easier")
@@ -32,14 +32,14 @@ class ScriptLine:
     responses: tuple[str, ...]
 
 
-class ScriptedChat:
-    """A chat model that reads its answers from a file."""
+class ScriptedEndpoint:
+    """An endpoint that reads its answers from a file."""
 
     def __init__(self, path: Path) -> None:
         """Raises InstructorError where the file is missing or a line is malformed."""
         self.path = path
         self.model = path.name
-        self.failed_tries = 0
+        self.habits: dict[str, bool] = {}
         try:
             content = path.read_bytes()
             lines = content.decode("utf-8").splitlines()
@@ -51,14 +51,19 @@ class ScriptedChat:
         except UnicodeDecodeError:
             raise InstructorError(f"scripted:{path}: not UTF-8", next_step="save it as UTF-8") from None
         # The content is part of the key: an edited script is asked again.
-        self.endpoint = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
+        self.address = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
         self._lines = [self._parse(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
-    async def complete(self, request: ChatRequest) -> ChatResponse:
-        """The recorded answer. Raises InstructorError where there is none."""
+    def takes_count(self) -> bool:
+        return True
+
+    async def ask(self, request: ChatRequest, count: int) -> Reply:
+        """The recorded answers. Raises InstructorError where there is none."""
         for line in self._lines:
             if line.purpose == request.purpose and line.match in request.prompt:
-                return ChatResponse(text=line.responses[request.index % len(line.responses)], finish_reason="stop")
+                indices = range(request.index, request.index + count)
+                texts = [line.responses[index % len(line.responses)] for index in indices]
+                return Reply(tuple(Choice(text, "stop") for text in texts), Usage(0, 0))
         raise InstructorError(
             f"scripted:{self.path}: no answer recorded for {request.purpose!r} (index {request.index}); "
             f"the prompt ends: …{request.prompt[-160:]!r}",

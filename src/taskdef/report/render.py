@@ -120,17 +120,12 @@ def _drop_counts(drops: list[Drop]) -> dict[Stage, dict[str, int]]:
     return {stage: dict(sorted(counts[stage].items(), key=lambda pair: -pair[1])) for stage in Stage if stage in counts}
 
 
-def _spent(run: RunDirectory) -> dict[str, int]:
-    """The ledger's totals, empty where no call was recorded."""
+def _spent(run: RunDirectory) -> dict[str, Any]:
+    """The ledger's totals and the cost in words, empty where no call was recorded."""
     if not run.ledger_path.exists():
         return {}
     from taskdef.instruct.ledger import Ledger
 
-    with closing(Ledger(run.ledger_path)) as ledger:
+    with closing(Ledger(run.ledger_path, read_only=True)) as ledger:
         totals = ledger.totals()
-    return {
-        "calls": totals.calls,
-        "failed_tries": totals.failed_tries,
-        "prompt_tokens": totals.prompt_tokens,
-        "completion_tokens": totals.completion_tokens,
-    }
+    return {"totals": totals, "cost": totals.cost_text()}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 
 from taskdef.config import SynthesizeConfig
 from taskdef.errors import InstructorError
 from taskdef.instruct.label import LabelRequest, label_drafts
 from taskdef.instruct.protocol import Instructor
+from taskdef.instruct.stream import stream_labelled
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Drop, Passage, Sample, Stage, TaskDefinition
 from taskdef.screen.screen import Screen
@@ -22,21 +22,48 @@ from taskdef.verify.isolated import Verifier
 _DETAIL = 200
 
 
+@dataclass
+class Tally:
+    """How many drafts became what."""
+
+    samples: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    first_drop: Drop | None = None
+
+    def count(self, outcome: Sample | Drop) -> None:
+        if isinstance(outcome, Sample):
+            self.samples += 1
+        else:
+            self.dropped[outcome.reason.value] += 1
+            self.first_drop = self.first_drop or outcome
+
+    @property
+    def drafts(self) -> int:
+        """Drafts asked for and decided."""
+        return self.samples + self.dropped.total()
+
+    def drops_by_reason(self) -> dict[str, int]:
+        """How many drafts were lost to each reason, the most frequent first."""
+        return dict(self.dropped.most_common())
+
+    def drops_text(self) -> str:
+        return ", ".join(f"{count} {reason}" for reason, count in self.dropped.most_common()) or "none"
+
+
 @dataclass(frozen=True)
 class Synthesis:
-    """What the stage made."""
+    """What the stage made, for callers that want it in memory."""
 
     samples: tuple[Sample, ...]
     """In the order of their drafts; never more than ``config.samples``."""
     drops: tuple[Drop, ...]
-    """One for each draft that is no sample, in the order of the rounds."""
+    """One for each draft that is no sample, in the order of the drafts."""
     pattern: str
-    drafts: int
-    """Drafts asked for: samples + drops."""
 
-    def drops_by_reason(self) -> dict[str, int]:
-        """How many drafts were lost to each reason, the most frequent first."""
-        return dict(Counter(drop.reason.value for drop in self.drops).most_common())
+    @property
+    def drafts(self) -> int:
+        """Drafts asked for."""
+        return len(self.samples) + len(self.drops)
 
 
 async def synthesize_samples(
@@ -50,35 +77,63 @@ async def synthesize_samples(
     seed: int,
     progress: Progress | None = None,
 ) -> Synthesis:
-    """Ask for as many drafts as samples are missing, round by round, up to ``max_draft_factor`` x ``samples`` drafts.
+    """The pattern, then all of ``stream_samples``. Raises as that does."""
+    pattern = await find_pattern(definition, config, instructor=instructor)
+    outcomes = [
+        outcome
+        async for outcome in stream_samples(
+            definition,
+            passages,
+            config,
+            pattern=pattern,
+            instructor=instructor,
+            verifier=verifier,
+            test_inputs=test_inputs,
+            seed=seed,
+            progress=progress,
+        )
+    ]
+    samples = tuple(outcome for outcome in outcomes if isinstance(outcome, Sample))
+    return Synthesis(samples, tuple(outcome for outcome in outcomes if isinstance(outcome, Drop)), pattern)
 
-    Every round is screened in the order of its drafts before any vote is paid for. All calls of a round are in flight
-    together (the instructor bounds how many), and the result is the same in whatever order they return.
+
+async def stream_samples(
+    definition: TaskDefinition,
+    passages: Sequence[Passage],
+    config: SynthesizeConfig,
+    *,
+    pattern: str,
+    instructor: Instructor,
+    verifier: Verifier,
+    test_inputs: Sequence[str],
+    seed: int,
+    progress: Progress | None = None,
+) -> AsyncIterator[Sample | Drop]:
+    """A sample or a drop for each draft, in the order of the drafts, as they are decided.
+
+    Asks for as many drafts as samples are missing, round by round, up to ``max_draft_factor`` x ``samples`` drafts.
+    Inside a round, drafts are written, screened and voted on at the same time (see instruct/stream.py); the outcome is
+    the same in whatever order the calls return.
 
     Raises InstructorError where the instructor cannot be used, or not one draft became a sample.
     """
     progress = progress or SilentProgress()
-    pattern = await find_pattern(definition, config, instructor=instructor)
     screen = Screen(
         test_inputs,
         definition.demos,
         near_duplicate_similarity=config.near_duplicate_similarity,
         test_overlap=config.test_overlap,
     )
-    samples: list[Sample] = []
-    drops: list[Drop] = []
+    tally = Tally()
     most_drafts, asked = math.floor(config.max_draft_factor * config.samples), 0
-    while len(samples) < config.samples and asked < most_drafts:
-        missing = min(config.samples - len(samples), most_drafts - asked)
-        plans = [
-            plan_draft(definition, passages, config, index=index, seed=seed) for index in range(asked, asked + missing)
-        ]
-        asked += missing
-        candidates, failed = await _write(definition, plans, config, pattern, instructor, progress)
-        kept, screened = _sift(screen, candidates)
-        labelled = await label_drafts(
+
+    async def write(plan: Plan) -> LabelRequest | Drop:
+        return await write_draft(definition, plan, config, pattern=pattern, instructor=instructor)
+
+    async def label(requests: list[LabelRequest]) -> list[Sample | Drop]:
+        return await label_drafts(
             definition,
-            kept,
+            requests,
             instructor=instructor,
             verifier=verifier,
             votes=config.votes,
@@ -86,56 +141,30 @@ async def synthesize_samples(
             min_vote_share=config.min_vote_share,
             seed=seed,
             stage=Stage.SYNTHESIZE,
-            progress=progress,
+            decided=progress.advance,
         )
-        samples += [outcome for outcome in labelled if isinstance(outcome, Sample)]
-        drops += sorted(
-            [*failed, *screened, *(outcome for outcome in labelled if isinstance(outcome, Drop))],
-            key=lambda drop: drop.id,
-        )
-    synthesis = Synthesis(tuple(samples), tuple(drops), pattern, asked)
-    lost = ", ".join(f"{count} {reason}" for reason, count in synthesis.drops_by_reason().items()) or "none"
-    progress.line(f"{len(samples)} samples of {config.samples} wanted from {asked} drafts; dropped: {lost}")
-    if not samples:
+
+    while tally.samples < config.samples and asked < most_drafts:
+        missing = min(config.samples - tally.samples, most_drafts - asked)
+        plans = [
+            plan_draft(definition, passages, config, index=index, seed=seed) for index in range(asked, asked + missing)
+        ]
+        asked += missing
+        progress.start("drafts", total=len(plans))
+        async for outcome in stream_labelled(
+            plans, write=write, screen=screen, label=label, stage=Stage.SYNTHESIZE, decided=progress.advance
+        ):
+            tally.count(outcome)
+            yield outcome
+        progress.finish()
+    progress.line(
+        f"{tally.samples} samples of {config.samples} wanted from {asked} drafts; dropped: {tally.drops_text()}"
+    )
+    if tally.first_drop is not None and not tally.samples:
+        first = tally.first_drop
         raise InstructorError(
-            f"{instructor.name}: none of {asked} drafts became a sample ({lost}); "
-            f"the first: {drops[0].reason.value}: {drops[0].detail[:_DETAIL]}",
+            f"{instructor.name}: none of {asked} drafts became a sample ({tally.drops_text()}); "
+            f"the first: {first.reason.value}: {first.detail[:_DETAIL]}",
             next_step="check that the instructor can do the task: taskdef check TASK, then a run of a few samples "
             "(--set synthesize.samples=5)",
         )
-    return synthesis
-
-
-async def _write(
-    definition: TaskDefinition,
-    plans: list[Plan],
-    config: SynthesizeConfig,
-    pattern: str,
-    instructor: Instructor,
-    progress: Progress,
-) -> tuple[list[LabelRequest], list[Drop]]:
-    """All drafts of a round, in order: those written and those that failed."""
-
-    async def write(plan: Plan) -> LabelRequest | Drop:
-        outcome = await write_draft(definition, plan, config, pattern=pattern, instructor=instructor)
-        progress.advance()
-        return outcome
-
-    progress.start("drafts", total=len(plans))
-    outcomes = await asyncio.gather(*map(write, plans))
-    progress.finish()
-    candidates = [outcome for outcome in outcomes if isinstance(outcome, LabelRequest)]
-    return candidates, [outcome for outcome in outcomes if isinstance(outcome, Drop)]
-
-
-def _sift(screen: Screen, candidates: list[LabelRequest]) -> tuple[list[LabelRequest], list[Drop]]:
-    """Those that pass the screen, and a drop for each that does not."""
-    findings = screen.sift([c.draft.input for c in candidates], [c.id for c in candidates])
-    kept, drops = [], []
-    for candidate, finding in zip(candidates, findings, strict=True):
-        if finding is None:
-            kept.append(candidate)
-        else:
-            reason, detail = finding
-            drops.append(Drop(reason=reason, stage=Stage.SYNTHESIZE, id=candidate.id, detail=detail))
-    return kept, drops

@@ -1,0 +1,258 @@
+"""Sends requests to an endpoint until they are answered, within its limits and under the cap, each on record.
+
+One try: a slot, the cap, the ledger's open row, the exchange, the ledger's closed row. A fault is tried again up to
+``max_retries`` times (those of the model itself up to ``_TRIES_OF_THE_MODEL`` times), after the time the server names
+in Retry-After or else after a doubling, jittered wait, without holding a slot meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from taskdef.config import InstructorConfig
+from taskdef.errors import InstructorError
+from taskdef.instruct.budget import Amount, Budget, parse_caps
+from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, Endpoint, Reply, Usage, request_keys
+from taskdef.instruct.concurrency import AdaptiveLimit, MinuteLimit
+from taskdef.instruct.faults import NEVER_BILLED, OF_THE_MODEL, OVERLOAD, Fault, FaultKind
+from taskdef.instruct.ledger import Ledger, Settled
+from taskdef.instruct.prices import Prices
+
+_LONGEST_WAIT = 120.0
+_LONGEST_BACKOFF = 60.0
+_TRIES_OF_THE_MODEL = 4
+_TRIES_OF_A_FIRST_CONNECTION = 4
+"""An endpoint that was never reached is more likely misspelt than restarting."""
+_GIVE_UP_AFTER = 8
+"""Requests in a row that use up all their tries, with no success between: the endpoint is down, not the request."""
+_TEMPLATE_TOKENS = 128
+"""More than chat templates add to a prompt of their own accord."""
+_LATER = {"generate": 1, "harder": 1, "easier": 1}
+"""Drafts wait for votes: a sample that was begun is finished first, and few are under way at once."""
+_RESUME = "repeat the same command when it is back: what is in the ledger is not paid for again"
+
+
+class Sender:
+    """One endpoint with its limits, its cap and its ledger."""
+
+    def __init__(
+        self, endpoint: Endpoint, ledger: Ledger, config: InstructorConfig, *, backoff_seconds: float = 0.5
+    ) -> None:
+        """Takes over the habits and the spending of earlier processes from the ledger.
+
+        Raises InstructorError where the cap is in money and no price is known.
+        """
+        self.endpoint = endpoint
+        self.ledger = ledger
+        self.prices = Prices(endpoint.model, endpoint.address, config)
+        self.limit = AdaptiveLimit(config.concurrency)
+        self._config = config
+        self._backoff_seconds = backoff_seconds
+        self._per_minute = (MinuteLimit(config.requests_per_minute), MinuteLimit(config.tokens_per_minute))
+        caps = parse_caps(config.budget)
+        if caps.usd is not None and not self.prices.known:
+            raise InstructorError(
+                f"{endpoint.model} at {endpoint.address}: no price is known, so a budget in money cannot hold",
+                next_step="cap tokens or calls (--budget 2Mtokens), or give the prices: --set instruct.price_input=… "
+                "--set instruct.price_output=… in US dollars a million tokens",
+            )
+        ledger.close_lost_requests()
+        endpoint.habits.update(ledger.learned(self._name))
+        self._known_habits = dict(endpoint.habits)
+        self.budget = Budget(caps, ledger.totals().counted)
+        self._has_connected = False
+        self._exhausted_in_a_row = 0
+        self._is_stopping = False
+        self._exchanging = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges under way."""
+        return self._exchanging
+
+    def stop(self) -> None:
+        """Begin nothing new; what is under way goes on to its end."""
+        self._is_stopping = True
+
+    async def send(self, request: ChatRequest, indices: Sequence[int]) -> tuple[dict[int, ChatResponse], str]:
+        """Responses by index, each recorded, and why others are missing (empty where none are).
+
+        Raises InstructorError where no request can succeed, BudgetReached at the cap.
+        """
+        if len(indices) > 1 and not self.endpoint.takes_count():
+            parts = await asyncio.gather(*(self.send(request, [index]) for index in indices))
+            merged = {index: response for responses, _ in parts for index, response in responses.items()}
+            return merged, next((why for _, why in parts if why), "")
+        responses: dict[int, ChatResponse] = {}
+        faults: list[Fault] = []
+        while missing := [index for index in indices if index not in responses]:
+            if len(missing) > 1 and not self.endpoint.takes_count():
+                rest, why = await self.send(request, missing)
+                return responses | rest, why
+            try:
+                responses |= await self._try(request, missing, tries=len(faults) + 1)
+            except Fault as fault:
+                faults.append(fault)
+                if not self._is_worth_another_try(faults):
+                    return responses, self._give_up(faults)
+                await asyncio.sleep(self._wait(faults))
+        return responses, ""
+
+    async def _try(self, request: ChatRequest, indices: Sequence[int], *, tries: int) -> dict[int, ChatResponse]:
+        """One exchange, on record. Raises Fault."""
+        most = self._most(request, len(indices))
+        async with self.limit.slot(_LATER.get(request.purpose, 0)) as began:
+            self._refuse_if_stopping()
+            for limit, units in zip(self._per_minute, (1, self._expected_tokens(request, len(indices))), strict=True):
+                await limit.take(units)
+            await self.budget.set_aside(most)
+            used = Amount()
+            try:
+                self._refuse_if_stopping()
+                number = await self.ledger.open_request(request, len(indices), most)
+                used = most  # until it is known better: also where this is cancelled
+                self._exchanging += 1
+                started = time.monotonic()
+                try:
+                    reply = await self.endpoint.ask(request, len(indices))
+                except Fault as fault:
+                    settled = self._failed(fault, most, time.monotonic() - started)
+                    used = settled.counted
+                    await self.ledger.settle(number, settled)
+                    if fault.kind in OVERLOAD:
+                        self.limit.overloaded(began, fault.retry_after)
+                    raise
+                except InstructorError as error:
+                    used = Amount(calls=1)  # refused before any model was at work
+                    seconds = time.monotonic() - started
+                    rejected = FaultKind.REJECTED.value
+                    await self.ledger.settle(
+                        number, Settled("failed", None, None, used, seconds, rejected, error.message[:300])
+                    )
+                    raise
+                finally:
+                    self._exchanging -= 1
+                self._has_connected = True
+                self._exhausted_in_a_row = 0
+                settled = self._done(reply, most, time.monotonic() - started)
+                used = settled.counted
+                responses = self._responses(reply, indices, settled, tries)
+                await self._record(number, settled, request, responses)
+            finally:
+                self.budget.settle(most, used)
+            self.limit.succeeded(reply.usage.completion_tokens if reply.usage else len(responses))
+            return responses
+
+    async def _record(
+        self, number: int, settled: Settled, request: ChatRequest, responses: dict[int, ChatResponse]
+    ) -> None:
+        model, address = self.endpoint.model, self.endpoint.address
+        rows = {}
+        for index, response in responses.items():
+            own = replace(request, index=index)
+            rows[request_keys(own, 1, model=model, address=address)[0]] = (own, response)
+        if self.endpoint.habits != self._known_habits:
+            self._known_habits = dict(self.endpoint.habits)
+            await self.ledger.learn(self._name, self._known_habits)
+        await self.ledger.settle(number, settled, rows, model=model, address=address)
+
+    def _done(self, reply: Reply, most: Amount, seconds: float) -> Settled:
+        cost = self.prices.cost(reply.usage)
+        counted = Amount(
+            most.usd if cost is None else cost, reply.usage.tokens if reply.usage else most.tokens, calls=1
+        )
+        return Settled("done", reply.usage, cost, counted, seconds, fault=reply.note or None)
+
+    def _failed(self, fault: Fault, most: Amount, seconds: float) -> Settled:
+        """A request whose answer was lost may have been billed in full."""
+        cost = self.prices.cost(fault.usage)
+        if fault.kind in NEVER_BILLED:
+            counted = Amount(calls=1)
+        else:
+            tokens = fault.usage.tokens if fault.usage else most.tokens
+            counted = Amount(most.usd if cost is None else cost, tokens, calls=1)
+        return Settled("failed", fault.usage, cost, counted, seconds, fault.kind.value, fault.detail)
+
+    def _responses(self, reply: Reply, indices: Sequence[int], settled: Settled, tries: int) -> dict[int, ChatResponse]:
+        usage = reply.usage or Usage(0, 0)
+        count = min(len(reply.choices), len(indices))
+        share, rest = divmod(usage.completion_tokens, count)
+        output_cost = self.prices.cost(Usage(0, share)) if settled.cost is not None else None
+        responses = {}
+        for position, (index, choice) in enumerate(zip(indices, reply.choices, strict=False)):
+            cost = output_cost
+            if position == 0 and settled.cost is not None and output_cost is not None:
+                cost = settled.cost - output_cost * (count - 1)
+            responses[index] = ChatResponse(
+                text=choice.text,
+                finish_reason=choice.finish_reason,
+                prompt_tokens=usage.prompt_tokens if position == 0 else 0,
+                cached_tokens=usage.cached_tokens if position == 0 else 0,
+                completion_tokens=share + (rest if position == 0 else 0),
+                cost=cost,
+                seconds=settled.seconds,
+                tries=tries,
+            )
+        return responses
+
+    def _most(self, request: ChatRequest, count: int) -> Amount:
+        """What a request can come to at most: a token is at least one byte of the prompt."""
+        usage = Usage(_prompt_bytes(request) + _TEMPLATE_TOKENS, count * request.max_tokens)
+        return Amount(self.prices.cost(usage) or 0.0, usage.tokens, calls=1)
+
+    def _expected_tokens(self, request: ChatRequest, count: int) -> int:
+        """As endpoints with a limit a minute count a request before they know: a token for four bytes."""
+        return _prompt_bytes(request) // 4 + count * request.max_tokens
+
+    def _is_worth_another_try(self, faults: list[Fault]) -> bool:
+        last = faults[-1].kind
+        if last is FaultKind.REJECTED or self._is_stopping:
+            return False
+        if last in OF_THE_MODEL and sum(fault.kind in OF_THE_MODEL for fault in faults) >= _TRIES_OF_THE_MODEL:
+            return False
+        if not self._has_connected and all(fault.kind is FaultKind.NO_CONNECTION for fault in faults):
+            return len(faults) < min(_TRIES_OF_A_FIRST_CONNECTION, self._config.max_retries + 1)
+        return len(faults) <= self._config.max_retries
+
+    def _wait(self, faults: list[Fault]) -> float:
+        named = faults[-1].retry_after
+        if named is not None:
+            return min(named, _LONGEST_WAIT)
+        doubled: float = self._backoff_seconds * 2.0 ** (len(faults) - 1)
+        return min(doubled, _LONGEST_BACKOFF) * random.uniform(0.75, 1.25)
+
+    def _give_up(self, faults: list[Fault]) -> str:
+        """Why a request failed for good. Raises InstructorError where it is the endpoint that failed."""
+        last = faults[-1]
+        where = f"openai:{self.endpoint.model}@{self.endpoint.address}"
+        if self._is_stopping or last.kind is FaultKind.REJECTED or last.kind in OF_THE_MODEL:
+            return f"{len(faults)} tries; last: {last}" if len(faults) > 1 else str(last)
+        if all(fault.kind is FaultKind.NO_CONNECTION for fault in faults):
+            raise InstructorError(
+                f"{where}: cannot be reached after {len(faults)} tries ({last.detail})", next_step=_RESUME
+            )
+        self._exhausted_in_a_row += 1
+        if self._exhausted_in_a_row >= _GIVE_UP_AFTER:
+            raise InstructorError(
+                f"{where}: {self._exhausted_in_a_row} requests in a row failed {len(faults)} times each; last: {last}",
+                next_step=_RESUME,
+            )
+        return f"{len(faults)} tries; last: {last}"
+
+    def _refuse_if_stopping(self) -> None:
+        if self._is_stopping:
+            raise ChatFailed("the run is being stopped")
+
+    @property
+    def _name(self) -> str:
+        return f"{self.endpoint.model}@{self.endpoint.address}"
+
+
+def _prompt_bytes(request: ChatRequest) -> int:
+    schema = json.dumps(request.schema) if request.schema else ""
+    return len(request.prompt.encode("utf-8", "surrogatepass")) + len(schema)
