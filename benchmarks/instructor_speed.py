@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
@@ -158,7 +159,7 @@ def write_questions(path: Path, count: int) -> None:
             print(json.dumps(question + "How many pens are left, if each box holds a dozen of them?"), file=file)
 
 
-def prompts_of(questions: Path, count: int, path: Path, peers: Path) -> Path:
+def prompts_of(questions: Path, count: int, path: Path) -> Path:
     """The prompts that taskdef sends for the questions, for the clients that write none of their own."""
     written = path.with_suffix(".unordered")
     with tempfile.TemporaryDirectory() as folder, server(0.0, 4096, keep_prompts=written) as url:
@@ -174,7 +175,7 @@ def compare(clients: list[Client], sizes: list[int], repeats: int, peers: Path, 
     """Every client at every size, in turn, so that a busy minute of the machine does not fall on one client alone."""
     questions = work / "questions.jsonl"
     write_questions(questions, max(sizes))
-    prompts = prompts_of(questions, max(sizes), work / "prompts.jsonl", peers)
+    prompts = prompts_of(questions, max(sizes), work / "prompts.jsonl")
     found = [measure(SEQUENTIAL, prompts, SEQUENTIAL_CALLS, peers)]
     show(found[0], f"scaled: {1e3 * found[0].seconds / SEQUENTIAL_CALLS:.1f} ms a call")
     for calls in sizes:
@@ -197,6 +198,14 @@ def show(measurement: Measurement, note: str) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def print_machine() -> None:
+    """Where it was measured, and whether anything else was running, which the figures then tell of as well."""
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+    print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, load before: {load:.2f}")
+    if load > cores / 4:
+        print("This machine is busy with something else: the shares will be too low, for all. CPU times still hold.")
 
 
 def print_table(found: list[Measurement], sizes: list[int]) -> None:
@@ -256,6 +265,7 @@ def main() -> None:
     ]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="instructor-speed-"))
+    print_machine()
     try:
         found = compare(clients, arguments.calls, arguments.repeats, arguments.peers, work)
         print_table(found, arguments.calls)
