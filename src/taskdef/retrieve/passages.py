@@ -142,8 +142,8 @@ def _units(blocks: Iterable[Block], limit: int) -> Iterator[_Unit]:
             yield _Unit(text, words, block.place, block.heading, "\n\n")
             continue
         joint = "\n\n"
-        for part in _parts(text, limit):
-            yield _Unit(part, count_words(part), block.place, block.heading, joint)
+        for part, size in _parts(text, limit):
+            yield _Unit(part, size, block.place, block.heading, joint)
             joint = " "
 
 
@@ -153,27 +153,28 @@ def _sentences(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _parts(text: str, limit: int) -> Iterator[str]:
-    """Sentences on one line each; those that are too long as runs of words."""
+def _parts(text: str, limit: int) -> Iterator[tuple[str, int]]:
+    """Sentences on one line each, with their words; those that are too long as runs of words."""
     for sentence in _sentences(text):
         words = count_words(sentence)
         if words <= limit:
-            yield " ".join(sentence.split())
+            yield " ".join(sentence.split()), words
             continue
         plain = sentence.split()
         if words == len(plain):  # no word counts for more than one, so every slice is as long as wanted
-            yield from (" ".join(plain[start : start + limit]) for start in range(0, words, limit))
+            for start in range(0, words, limit):
+                run = plain[start : start + limit]
+                yield " ".join(run), len(run)
             continue
-        run: list[str] = []
-        count = 0
+        run, count = [], 0
         for word in _breakable(sentence, limit):
             size = count_words(word)
             if run and count + size > limit:
-                yield " ".join(run)
+                yield " ".join(run), count
                 run, count = [], 0
             run.append(word)
             count += size
-        yield " ".join(run)
+        yield " ".join(run), count
 
 
 def _breakable(sentence: str, limit: int) -> Iterator[str]:
