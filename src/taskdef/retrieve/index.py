@@ -1,43 +1,244 @@
-"""BM25 over passages (paper section 3.1: R = BM25(K, library)), by bm25s with English stemming and stop words."""
+"""BM25 over passages (paper section 3.1: R = BM25(K, library)), from indexes that stay on disk.
+
+    score(q, d) = sum over the words t of q of  ln(1 + (N - n_t + 0.5) / (n_t + 0.5)) * f / (f + k1 (1 - b + b |d| / m))
+
+f: how often t stands in d; n_t: passages that hold t; N: all passages; |d|: words of d; m: mean of |d|. This is
+Lucene's form, which bm25s takes by default; rank-bm25's differs in how it treats words that stand in over half of the
+passages, and by a factor k1 + 1, which changes no order. Sums are in double precision in the order of the query's
+words and over exact counts, so a library's results are the same however its index came to be: built in one go, after
+a kill, or file by file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
-from taskdef.instruct.words import stemmer, stop_words
+import numpy as np
+from numpy.typing import NDArray
+
+from taskdef.progress import SilentProgress
 from taskdef.records import Passage
+from taskdef.retrieve.index_build import update_index
+from taskdef.retrieve.index_state import PARTS, IndexState
+from taskdef.retrieve.part import Part
+from taskdef.retrieve.tokens import Analysis, build_analysis, words_of
+
+K1 = 1.5
+B = 0.75
+"""The defaults of rank-bm25 and bm25s."""
+
+
+@dataclass(frozen=True)
+class _SearchedPart:
+    """A part of one library, with what decides the order of equal scores."""
+
+    content: Part
+    alive: NDArray[np.bool_] | None
+    """Which passages are searched; None: all."""
+    run_starts: NDArray[np.int64]
+    run_ranks: NDArray[np.int64]
+    """Of the runs' files, in the library's order."""
+    run_firsts: NDArray[np.int64]
+
+    def order(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """File and position in it, for passages of this part."""
+        runs = np.searchsorted(self.run_starts, numbers, side="right") - 1
+        return self.run_ranks[runs], self.run_firsts[runs] + numbers - self.run_starts[runs]
+
+
+@dataclass(frozen=True)
+class OpenLibrary:
+    """A library's index, opened for searching."""
+
+    parts: tuple[_SearchedPart, ...]
+    analysis: Analysis
+    passages: int
+    terms: int
+    """The lengths of all passages added up."""
+    weight: float = 1.0
+    """Its scores are multiplied by this."""
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """The best passages, best first: score, number of the part among all libraries' parts, and number in it."""
+
+    scores: NDArray[np.float64]
+    parts: NDArray[np.int64]
+    numbers: NDArray[np.int64]
 
 
 class Index:
-    """An index in memory over a fixed list of passages."""
+    """Passages that can be searched: those given (equal texts too), or by ``over`` those of indexes on disk.
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
-        import bm25s  # here: it takes a third of a second, which `taskdef --help` must not pay
+    Several libraries are searched as if they were one: what is rare is rare in all of them together. Each cuts and
+    stems the query as it did its texts.
+    """
 
-        self.passages = passages
-        self._bm25: Any = bm25s.BM25()
-        self._bm25.index(self._tokens([passage.text for passage in passages]), show_progress=False)
+    def __init__(self, passages: Sequence[Passage], language: str = "english") -> None:
+        analysis = build_analysis(language)
+        with tempfile.TemporaryDirectory(prefix="taskdef-index-") as folder:  # what is mapped outlives its name
+            state = update_index(Path(folder), [_InMemory(passages)], analysis, SilentProgress(), distinct=False)
+            self._set([open_library(Path(folder), state, analysis)])
 
-    def search(self, query: str, count: int) -> list[Passage]:
+    @classmethod
+    def over(cls, libraries: Sequence[OpenLibrary]) -> Self:
+        """Over one or more libraries. Where they are several, ids are led by the library's number, from 1."""
+        index = cls.__new__(cls)
+        index._set(libraries)
+        return index
+
+    def _set(self, libraries: Sequence[OpenLibrary]) -> None:
+        self._libraries = libraries
+        self._parts = [part for library in libraries for part in library.parts]
+        self._library_of = [number for number, library in enumerate(libraries) for _ in library.parts]
+        self._passages = sum(library.passages for library in libraries)
+        self._mean_length = max(1.0, sum(library.terms for library in libraries) / max(1, self._passages))
+
+    def __len__(self) -> int:
+        return self._passages
+
+    def search(self, query: str, count: int, *, k1: float = K1, b: float = B) -> list[Passage]:
         """The best ``count`` passages with their scores, best first, ties in the library's order.
 
-        Passages that share no word with the query are left out, so there may be fewer, or none.
+        Passages that share no word with the query are left out, so there may be fewer, or none. A word that stands
+        several times in the query counts as often. Of passages with the same text in several libraries only the one
+        with the best score is returned.
         """
-        import numpy
+        words = self._query_terms(query)
+        wanted = count
+        while True:
+            ranking = self._rank(words, wanted, k1, b)
+            chosen = self._first_of_equals(ranking)[:count] if len(self._libraries) > 1 else range(len(ranking.scores))
+            if len(chosen) >= count or len(ranking.scores) < wanted:
+                return [self._passage(ranking, i) for i in chosen]
+            wanted *= 2
 
-        known = [token for token in self._tokens([query])[0] if token in self._bm25.vocab_dict]
-        if not known:
-            return []
-        scores = self._bm25.get_scores(known)
-        order = numpy.argsort(-scores, kind="stable")[:count]
-        return [self.passages[i].model_copy(update={"score": float(scores[i])}) for i in order if scores[i] > 0]
+    def _query_terms(self, query: str) -> Counter[tuple[bytes | None, ...]]:
+        """Each word of the query as every library's term (None where it does not count there), and how often."""
+        words = words_of(query.encode("utf-8", "replace"))
+        return Counter(zip(*(library.analysis.terms(words) for library in self._libraries), strict=True))
 
-    @staticmethod
-    def _tokens(texts: list[str]) -> list[list[str]]:
-        from bm25s import tokenize
+    def _rank(self, words: Counter[tuple[bytes | None, ...]], count: int, k1: float, b: float) -> _Ranking:
+        found = [
+            [part.content.postings(term) if (term := word[library]) is not None else None for word in words]
+            for part, library in zip(self._parts, self._library_of, strict=True)
+        ]
+        holding = np.zeros(len(words))
+        for part, postings in zip(self._parts, found, strict=True):
+            for i, posting in enumerate(postings):
+                if posting is not None:
+                    holding[i] += len(posting[0]) if part.alive is None else np.count_nonzero(part.alive[posting[0]])
+        weights = np.log1p((self._passages - holding + 0.5) / (holding + 0.5)) * np.array(list(words.values()))
+        best = _Best(count)
+        for number, (part, postings) in enumerate(zip(self._parts, found, strict=True)):
+            lengths = part.content.arrays.lengths
+            norms = k1 * (1 - b + b * lengths / self._mean_length)
+            scores = np.zeros(len(lengths))
+            weights_here = weights * self._libraries[self._library_of[number]].weight
+            for weight, posting in zip(weights_here, postings, strict=True):
+                if posting is not None:
+                    passages, counts = posting
+                    scores[passages] += weight * (counts / (counts + norms[passages]))
+            if part.alive is not None:
+                scores[~part.alive] = 0
+            best.add(number, scores)
+        return self._ordered(*best.arrays(), count)
 
-        tokens: list[list[str]] = tokenize(
-            texts, stopwords=sorted(stop_words()), stemmer=stemmer(), return_ids=False, show_progress=False
+    def _ordered(
+        self, scores: NDArray[np.float64], parts: NDArray[np.int64], numbers: NDArray[np.int64], count: int
+    ) -> _Ranking:
+        ranks, positions = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
+        for number in np.unique(parts):
+            here = parts == number
+            ranks[here], positions[here] = self._parts[number].order(numbers[here])
+        libraries = np.array(self._library_of, dtype=np.int64)[parts]
+        order = np.lexsort((positions, ranks, libraries, -scores))[:count]
+        return _Ranking(scores[order], parts[order], numbers[order])
+
+    def _first_of_equals(self, ranking: _Ranking) -> list[int]:
+        seen: set[int] = set()
+        first = []
+        for i in range(len(ranking.scores)):
+            digest = int(self._parts[ranking.parts[i]].content.arrays.digests[ranking.numbers[i]])
+            if digest not in seen:
+                seen.add(digest)
+                first.append(i)
+        return first
+
+    def _passage(self, ranking: _Ranking, i: int) -> Passage:
+        part = self._parts[ranking.parts[i]]
+        text, name, source = part.content.passage(int(ranking.numbers[i]))
+        prefix = f"{self._library_of[ranking.parts[i]] + 1}/" if len(self._libraries) > 1 else ""
+        return Passage(id=prefix + name, text=text, source=source, score=float(ranking.scores[i]))
+
+
+class _Best:
+    """Collects passages part by part and lets go of those that can no longer be among the best ``count``."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._least = 0.0
+        self._held: list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]] = []
+        self._size = 0
+
+    def add(self, part: int, scores: NDArray[np.float64]) -> None:
+        numbers = np.flatnonzero(scores >= self._least if self._least else scores > 0)
+        self._held.append((scores[numbers], np.full(len(numbers), part), numbers))
+        self._size += len(numbers)
+        if self._size > 4 * self._count:
+            self._held = [self.arrays()]
+            self._size = len(self._held[0][0])
+
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """Scores, parts and numbers of the best ``count``, and of all that have the last one's score."""
+        if not self._held:
+            return np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
+        scores, parts, numbers = (np.concatenate(column) for column in zip(*self._held, strict=True))
+        if len(scores) > self._count:
+            self._least = float(np.partition(scores, -self._count)[-self._count])
+            kept = scores >= self._least
+            scores, parts, numbers = scores[kept], parts[kept], numbers[kept]
+        return scores, parts, numbers
+
+
+def open_library(folder: Path, state: IndexState, analysis: Analysis, weight: float = 1.0) -> OpenLibrary:
+    """Open the index in a folder, whose state is complete. The caller holds its lock; from then on the folder may be
+    changed or removed. Raises OSError or ValueError where a file is missing or damaged."""
+    rank = {name: number for number, name in enumerate(state.files)}
+    alive = np.fromfile(folder / state.alive, dtype=bool) if state.alive else None
+    parts = []
+    start = 0
+    for part in state.parts:
+        here = None if alive is None else alive[start : start + part.passages]
+        start += part.passages
+        parts.append(
+            _SearchedPart(
+                Part(folder / PARTS / part.name),
+                None if here is None or here.all() else here,
+                np.array([run.start for run in part.runs], dtype=np.int64),
+                np.array([rank[run.file] for run in part.runs], dtype=np.int64),
+                np.array([run.first for run in part.runs], dtype=np.int64),
+            )
         )
-        return tokens
+    return OpenLibrary(tuple(parts), analysis, state.passages, state.terms, weight)
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """Passages at hand as the one file of a library."""
+
+    passages: Sequence[Passage]
+    name: str = ""
+    stamp: str = ""
+
+    def read(self) -> Iterator[Passage]:
+        yield from self.passages
+
+    def notes(self) -> Any:
+        return None

@@ -12,9 +12,12 @@ from taskdef.instruct.protocol import Instructor
 from taskdef.instruct.words import content_words
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Passage, TaskDefinition
+from taskdef.retrieve.documents import INSTALL
+from taskdef.retrieve.files import KINDS
 from taskdef.retrieve.index import Index
 from taskdef.retrieve.keywords import build_queries
-from taskdef.retrieve.library import Library, read_libraries
+from taskdef.retrieve.skips import SkipReason
+from taskdef.retrieve.stored import SearchedLibrary, open_libraries
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Retrieval:
     passages: tuple[Passage, ...]
     """Best first; with sub-domains in turn, the best of each first."""
     keywords: tuple[str, ...]
-    libraries: tuple[Library, ...]
+    libraries: tuple[SearchedLibrary, ...]
     requested: int
 
     def to_json(self) -> dict[str, Any]:
@@ -34,8 +37,8 @@ class Retrieval:
             "libraries": [
                 {
                     "source": library.source,
-                    "passages": len(library.passages),
-                    "skipped": [{"what": skipped.what, "why": skipped.why} for skipped in library.skipped],
+                    "passages": library.passages,
+                    "skipped": [{"what": skipped.what, "why": skipped.why} for skipped in library.skipped.named],
                 }
                 for library in self.libraries
             ],
@@ -61,15 +64,15 @@ async def retrieve_passages(
     if not definition.passages:
         progress.line("no passage libraries in the task definition: samples are written from the definition alone")
         return Retrieval((), (), (), config.passages)
-    libraries = read_libraries(definition.passages)
-    passages = [passage for library in libraries for passage in library.passages]
-    skipped = [skipped for library in libraries for skipped in library.skipped]
-    progress.line(f"{len(passages)} passages in {len(libraries)} libraries, {len(skipped)} parts skipped")
-    for part in skipped[:5]:
-        progress.line(f"  skipped {part.what}: {part.why}")
+    index, libraries = open_libraries(definition.passages, progress)
+    _refuse_empty(libraries)
+    skipped = [line for library in libraries for line in library.skipped.lines()]
+    total = sum(library.skipped.total for library in libraries)
+    progress.line(f"{len(index)} passages in {len(libraries)} libraries, {total} parts skipped")
+    for line in skipped[:5]:
+        progress.line(f"  skipped {line}")
     keywords = await instructor.keywords(definition)
     progress.line(f"keywords: {', '.join(keywords)}")
-    index = Index(passages)
     found = _search(index, definition, keywords, config.passages)
     if not found:
         keywords = content_words(definition.description)
@@ -77,12 +80,24 @@ async def retrieve_passages(
         found = _search(index, definition, keywords, config.passages)
     if not found:
         raise LibraryError(
-            f"{', '.join(library.source for library in libraries)}: none of {len(passages)} passages holds a keyword "
+            f"{', '.join(library.source for library in libraries)}: none of {len(index)} passages holds a keyword "
             "of the instructor or a word of the task's description",
             next_step="give a library about the task's subject (--passages PATH), or none at all",
         )
     progress.line(f"{len(found)} passages hold at least one of them")
     return Retrieval(tuple(found), tuple(keywords), tuple(libraries), config.passages)
+
+
+def _refuse_empty(libraries: Sequence[SearchedLibrary]) -> None:
+    if any(library.passages for library in libraries):
+        return
+    skipped = next((part for library in libraries for part in library.skipped.named), None)
+    missing = any(library.skipped.counts[SkipReason.NO_CONVERTER] for library in libraries)
+    raise LibraryError(
+        f"{', '.join(library.source for library in libraries)}: no passages"
+        f"{f'; {skipped.what}: {skipped.why}' if skipped else ''}",
+        next_step=INSTALL if missing else f"give files with text in them ({', '.join(KINDS)}; `text_field` for rows)",
+    )
 
 
 def _search(index: Index, definition: TaskDefinition, keywords: list[str], count: int) -> list[Passage]:
