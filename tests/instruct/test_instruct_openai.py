@@ -317,3 +317,67 @@ def test_a_missing_key_or_a_wrong_address_is_said_before_anything_is_sent(addres
 )
 def test_model_and_address_are_told_apart(text: str, expected: tuple[str, str | None]) -> None:
     assert parse_endpoint(text) == expected
+
+
+def choices(*texts: str) -> Reply:
+    one = completion("x").body
+    return Reply(
+        {
+            **one,
+            "choices": [{"index": i, "finish_reason": "stop", "message": {"content": t}} for i, t in enumerate(texts)],
+        }
+    )
+
+
+def votes(chat: RecordedChat, count: int) -> list[str]:
+    return sorted(response.text for response in asyncio.run(chat.complete_many(request(), count)))
+
+
+def test_several_votes_are_asked_for_at_once() -> None:
+    with chat_server(lambda body, number: choices("a", "b", "c")) as server:
+        assert votes(client(server.url), 3) == ["a", "b", "c"]
+    assert [body.get("n") for body in server.requests] == [3]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [fault(400, "'n' must be 1"), fault(422, "multiple completions are not supported"), completion("0")],
+    ids=["refused", "refused otherwise", "ignored"],
+)
+def test_an_endpoint_that_gives_one_at_a_time_is_asked_so_and_that_is_learned_once(
+    refusal: Reply, tmp_path: Path
+) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return refusal if body.get("n", 1) > 1 else completion(str(number))
+
+    with chat_server(answer) as server:
+        chat = client(server.url)
+        assert len(set(votes(chat, 3))) == 3
+        assert asyncio.run(chat.complete_many(request(9), 2))
+    assert [body.get("n", 1) for body in server.requests].count(3) == 1
+    assert [body.get("n", 1) for body in server.requests].count(2) == 0
+    assert failed_tries(chat) == 0
+    assert chat.ledger.learned(f"m@{server.url}") == {"takes_count": False}
+
+
+def test_too_few_or_too_many_votes_are_counted_and_made_up_for() -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        asked = body.get("n", 1)
+        return choices(*[f"{number}{i}" for i in range({0: asked, 1: asked - 1, 2: asked + 2}[number])])
+
+    with chat_server(answer) as server:
+        chat = client(server.url)
+        assert votes(chat, 3) == ["00", "01", "02"]
+        more = asyncio.run(chat.complete_many(request(10), 4))
+    assert [response.text for response in more] == ["10", "11", "12", "20"]
+    assert chat.spending().faults == {"wrong_count": 2}
+
+
+def test_a_very_long_answer_is_a_fault_and_read_no_further_than_needed() -> None:
+    huge = completion("x" * 5_000_000)
+    with chat_server(lambda body, number: huge if number == 0 else completion("ok")) as server:
+        chat = client(server.url)
+        (response,) = ask(chat, request())
+    assert isinstance(response, ChatResponse)
+    assert response.text == "ok"
+    assert chat.spending().faults == {"too_large": 1}

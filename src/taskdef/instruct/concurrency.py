@@ -2,8 +2,8 @@
 
 Additive increase, multiplicative decrease. In the beginning every success raises the limit by one, which doubles it
 with each round trip. After each window of as many successes as the limit, the throughput decides: by Little's law a
-larger limit that brings no higher throughput has bought nothing but latency, so growing ends there, and is tried
-again by an eighth now and then. A 429, a 503 or a time-out halves the limit, once for all requests that were under
+larger limit that brings no higher throughput has bought nothing but latency, so growing ends there; an eighth more is
+tried now and then, and kept where it gains. A 429, a 503 or a time-out halves the limit, once for all requests that were under
 way then; a Retry-After holds everything back until then.
 """
 
@@ -41,6 +41,7 @@ class AdaptiveLimit:
         self._order = itertools.count()
         self._best_throughput = 0.0
         self._windows_since_probe = 0
+        self._before_probe: float | None = None
         self._begin_window()
 
     @asynccontextmanager
@@ -72,6 +73,7 @@ class AdaptiveLimit:
         if began >= self._halved_at:  # not those that were under way when it was halved last
             self._halved_at = now
             self._best_throughput = 0.0
+            self._before_probe = None
             self._set(self.limit / 2)
             self._begin_window()
 
@@ -114,8 +116,12 @@ class AdaptiveLimit:
             if not gained:
                 self._is_starting = False
             self._windows_since_probe += 1
-            if not self._is_starting and (gained or self._windows_since_probe >= _WINDOWS_UNTIL_PROBE):
+            if self._before_probe is not None and not gained:
+                self._set(self._before_probe)
+                self._before_probe = None
+            elif not self._is_starting and (gained or self._windows_since_probe >= _WINDOWS_UNTIL_PROBE):
                 self._windows_since_probe = 0
+                self._before_probe = self.limit
                 self._set(self.limit * 1.125)
             self._best_throughput = max(self._best_throughput * 0.98, throughput)  # what once was fades
         self._begin_window()
