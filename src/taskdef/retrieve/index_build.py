@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from taskdef.progress import Progress
 from taskdef.records import Passage
-from taskdef.retrieve.index_state import PARTS, FileState, IndexState, PartState, Run
+from taskdef.retrieve.index_state import PARTS, STATE, FileState, IndexState, PartState, Run
 from taskdef.retrieve.index_totals import count_passages
 from taskdef.retrieve.part import PASSAGES, Part
 from taskdef.retrieve.part_build import PartWriter, index_part
@@ -99,6 +99,7 @@ def update_index(
 
     Raises LibraryError where it cannot be written; what the files' own ``read`` raises goes through.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     state = IndexState.read(folder)
     if state is None or state.analysis != analysis.to_json():
         state = IndexState(analysis.to_json())
@@ -217,7 +218,7 @@ class _Update:
         for path in (self._folder / PARTS).glob("*"):
             if path.name not in named:
                 shutil.rmtree(path, ignore_errors=True)  # a worker whose parent was killed may still write there
-        for path in self._folder.glob("alive-*"):
+        for path in (*self._folder.glob("alive-*"), *self._folder.glob(f".{STATE}.*")):
             if path.name != self._state.alive:
                 path.unlink()
 
