@@ -65,6 +65,9 @@ class OpenAIEndpoint:
                 f"openai:{model}: no key for {parts.hostname}: the environment variable {KEY_VARIABLE} is not set",
                 next_step=f"export {KEY_VARIABLE}=…, or name a server on this machine: openai:MODEL@http://localhost:8000/v1",
             )
+        import aiohttp  # noqa: F401  (takes most of a second; the first request should not wait for it)
+        import openai  # noqa: F401
+
         self.key = key or "none-needed-on-loopback"
         self._config = config
         self._has_answered = False

@@ -13,6 +13,7 @@ from taskdef.instruct.chat import ChatFailed, ChatRequest
 from taskdef.instruct.domains import domain_of
 from taskdef.instruct.draft_form import ParseFailure
 from taskdef.instruct.form import DRAFT_SCHEMA, forced_answer_schema, forced_draft_schema
+from taskdef.instruct.meter import Meter
 from taskdef.instruct.parse import read_draft, read_keywords, read_output
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
 from taskdef.instruct.recorded import RecordedChat, out_of_reach
@@ -93,8 +94,11 @@ class PromptedInstructor:
         prompt = _render("answer", definition=definition, sample_input=sample_input)
         schema = forced_answer_schema(definition.answer, self._max_tokens) if self._force_form else None
         request = ChatRequest("answer", prompt, temperature, self._max_tokens, schema)
-        answers = [response.text for response in await self._chat.complete_many(request, count)]
-        return [read_output(text) or text for text in answers] if self._force_form else answers
+        answers = await self._chat.complete_many(request, count)
+        if not self._force_form:
+            return [answer.text for answer in answers]
+        # One that the token limit cut is none: #### 12 may be the beginning of #### 125.
+        return [read_output(answer.text) or answer.text for answer in answers if answer.finish_reason != "length"]
 
     async def rewrite(
         self,
@@ -120,6 +124,11 @@ class PromptedInstructor:
     def spending(self) -> Spending:
         """Calls and tokens of the whole run, earlier processes included."""
         return self._chat.spending()
+
+    @property
+    def meter(self) -> Meter | None:
+        """What this process's calls come to, by purpose."""
+        return self._chat.meter
 
     @property
     def in_flight(self) -> int:
