@@ -155,7 +155,7 @@ class SelectConfig(ConfigPart):
     rollouts: Literal["adaptive"] | int = "adaptive"
     """``adaptive`` stops a sample as soon as its place is settled; a number makes just that many attempts on each
     (and takes the place of ``attempts``). The paper makes 64 on each."""
-    agreement: float = Field(default=0.97, ge=0, le=1)
+    agreement: float = Field(default=0.98, ge=0, le=1)
     """``adaptive`` goes on until this share of the choice by ``attempts`` on every sample is expected to be found."""
 
     @field_validator("rollouts", mode="before")

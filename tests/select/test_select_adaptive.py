@@ -71,8 +71,7 @@ def test_nearly_the_fixed_choice_from_fewer_attempts(strategy: Strategy, size: i
     recorded = Recorded(samples, drawn(POOL))
     choice = choose_adaptively(samples, config, seed=0, attempt=recorded)
     spent = sum(recorded.made) / (64 * len(samples))
-    assert min(recorded.made) == 8
-    assert spent < 0.7
+    assert spent < 0.8
     assert choice.agreement >= config.agreement
     found = {sample.id for sample in choice.selected} & {sample.id for sample in recorded.fixed(config)}
     assert len(found) >= 0.9 * size
@@ -120,7 +119,7 @@ def test_a_zero_of_few_attempts_is_not_taken_for_a_zero_of_all() -> None:
     recorded = Recorded(samples, [*rare, *drawn([0.7] * 30)])
     choice = choose_adaptively(samples, SelectConfig(size=3), seed=0, attempt=recorded)
     assert {sample.id for sample in choice.selected} == {"s0", "s1", "s2"}
-    assert max(recorded.made[3:]) < 64
+    assert sum(recorded.made[3:]) < 30 * 64 / 2
 
 
 @pytest.mark.parametrize("changes", [{"strategy": "random", "size": 5}, {"strategy": "all", "size": 5}, {"size": 40}])
@@ -161,7 +160,7 @@ def test_open_are_those_in_doubt_beyond_what_may_be_missed() -> None:
     rates = [PassRate(sample_id=f"s{number}", attempts=8, correct=1) for number in range(6)]
     chance = np.array([1.0, 0.9, 0.5, 0.4, 0.2, 0.0])  # doubts 0, .1, .5, .4, .2, 0: half of their sum is 0.6
     config = SelectConfig(size=3)
-    # 0.03 x 3 = 0.09 may be missed: the doubts 0, 0 and 0.1 come to 0.05, with 0.2 to 0.15
+    # 0.02 x 3 = 0.06 may be missed: the doubts 0, 0 and 0.1 come to 0.05, with 0.2 to 0.15
     assert open_places(chance, rates, config) == [2, 3, 4]
     assert open_places(chance, rates, config.model_copy(update={"agreement": 0.8})) == []  # 0.6 may be missed
     # a doubt that no attempt of its own can settle uses up what may be missed
