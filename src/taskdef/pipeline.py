@@ -19,6 +19,7 @@ from taskdef.config import RunConfig
 from taskdef.definition.testset import load_test_rows
 from taskdef.errors import BudgetReached, RunError
 from taskdef.instruct.load import load_instructor
+from taskdef.live import synthesis_outlook, with_spending
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
 from taskdef.store import STAGES, RunDirectory, StageDirectory, file_digest
@@ -149,7 +150,7 @@ def _synthesize(run: RunDirectory, directory: StageDirectory, progress: Progress
                 verifier=verifier,
                 test_inputs=test_inputs,
                 seed=run.config.seed,
-                progress=progress,
+                progress=with_spending(progress, instructor.meter, synthesis_outlook(run.config, tally)),
             ):
                 tally.count(outcome)
                 (write_sample if isinstance(outcome, Sample) else write_drop)(outcome)
@@ -206,7 +207,7 @@ def _adapt(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
                 verifier=verifier,
                 test_inputs=test_inputs,
                 pattern=pattern,
-                progress=progress,
+                progress=with_spending(progress, instructor.meter),
             )
 
         adaptation, spending = _with_instructor(run, work, progress)
@@ -393,6 +394,7 @@ def _with_instructor(
             ledger_path=run.ledger_path,
             config=run.config.instruct,
             seed=run.config.seed,
+            also_known=[run.preview_path],  # what a preview asked is what this run would ask
         )
         try:
             before = instructor.spending()

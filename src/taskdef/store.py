@@ -256,6 +256,11 @@ class RunDirectory:
         return self.path / "ledger.sqlite"
 
     @property
+    def preview_path(self) -> Path:
+        """The ledger of previews of this run, beside its directory: there is no directory before the run begins."""
+        return self.path.with_name(f"{self.path.name}-preview.sqlite")
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from taskdef.config import InstructorConfig
@@ -13,11 +14,14 @@ CACHE_FILE = "answers.sqlite"
 FORMS = "openai:MODEL[@BASE_URL], procedural:GENERATOR or scripted:FILE"
 
 
-def load_instructor(text: str, *, ledger_path: Path | None, config: InstructorConfig, seed: int) -> Instructor:
+def load_instructor(
+    text: str, *, ledger_path: Path | None, config: InstructorConfig, seed: int, also_known: Sequence[Path] = ()
+) -> Instructor:
     """The instructor that ``text`` names: one of ``FORMS``.
 
-    ``ledger_path`` is where calls are recorded (None: in memory, for this process only). Raises InstructorError where
-    the form is unknown, a key is missing, or what it names does not exist.
+    ``ledger_path`` is where calls are recorded (None: in memory, for this process only). ``also_known``: ledgers, where
+    they exist, whose answers are taken over and not paid for again; nothing is written to them. Raises InstructorError
+    where the form is unknown, a key is missing, or what it names does not exist.
     """
     kind, colon, rest = text.strip().partition(":")
     if not colon or not rest or kind not in ("openai", "procedural", "scripted"):
@@ -43,5 +47,6 @@ def load_instructor(text: str, *, ledger_path: Path | None, config: InstructorCo
         model, base_url = parse_endpoint(rest)
         endpoint = OpenAIEndpoint(model, base_url, config=config)
     caches = [Ledger(config.cache.expanduser() / CACHE_FILE)] if config.cache is not None else []
+    caches += [Ledger(path, read_only=True) for path in also_known if path.is_file()]
     chat = RecordedChat(Sender(endpoint, Ledger(ledger_path), config), caches)
     return PromptedInstructor(text.strip(), chat, max_tokens=config.max_tokens, force_form=config.force_form)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from taskdef.errors import DefinitionError, InstructorError
 from taskdef.instruct.generators import Generator, parse_generators, speak_signs
+from taskdef.instruct.meter import Meter
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
 from taskdef.instruct.words import content_words, stems
 from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
@@ -31,6 +32,8 @@ class ProceduralInstructor:
     """
 
     labels_by_construction = True
+    meter: Meter | None = None
+    """Nothing is paid."""
 
     def __init__(self, specification: str, *, seed: int) -> None:
         """Read the specification (see generators.py). Raises InstructorError where a part of it is wrong."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol
 
+from taskdef.instruct.meter import Meter
 from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
 
 
@@ -118,6 +119,11 @@ class Instructor(Protocol):
 
     def spending(self) -> Spending:
         """What this run's calls have come to."""
+        ...
+
+    @property
+    def meter(self) -> Meter | None:
+        """What the calls of this process come to by purpose, at hand at any moment; None where nothing is paid."""
         ...
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import replace
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, request_keys
 from taskdef.instruct.ledger import Ledger
+from taskdef.instruct.meter import Meter
 from taskdef.instruct.protocol import Spending
 from taskdef.instruct.sender import Sender
 
@@ -25,6 +26,7 @@ class RecordedChat:
         be written."""
         self.sender = sender
         self.ledger = sender.ledger
+        self.meter = Meter(sender.budget, sender.prices)
         self._caches = caches
         self._reused = 0
         self._pending: dict[str, asyncio.Task[tuple[dict[int, ChatResponse], str]]] = {}
@@ -83,6 +85,7 @@ class RecordedChat:
     async def _answer(self, request: ChatRequest, count: int) -> tuple[list[ChatResponse], str]:
         """Responses in the order of their indices, and why some are missing."""
         endpoint = self.sender.endpoint
+        self.meter.began(request.purpose)
         keys = request_keys(request, count, model=endpoint.model, address=endpoint.address)
         indices = dict(zip(keys, range(request.index, request.index + count), strict=True))
         known = self.ledger.get(keys)
@@ -101,7 +104,9 @@ class RecordedChat:
             responses, reason = await asyncio.shield(task)
             found |= {index: response for index, response in responses.items() if index in indices.values()}
             why = why or reason
-        return [found[index] for index in sorted(found)], why
+        responses_in_order = [found[index] for index in sorted(found)]
+        self.meter.ended(request.purpose, responses_in_order, endpoint.takes_count())
+        return responses_in_order, why
 
     def _begin(
         self, request: ChatRequest, keys: Sequence[str], indices: Sequence[int]

@@ -108,12 +108,16 @@ async def stream_samples(
     test_inputs: Sequence[str],
     seed: int,
     progress: Progress | None = None,
+    limit: int | None = None,
 ) -> AsyncIterator[Sample | Drop]:
     """A sample or a drop for each draft, in the order of the drafts, as they are decided.
 
     Asks for as many drafts as samples are missing, round by round, up to ``max_draft_factor`` x ``samples`` drafts.
     Inside a round, drafts are written, screened and voted on at the same time (see instruct/stream.py); the outcome is
     the same in whatever order the calls return.
+
+    ``limit`` stops after that many samples: the drafts are the first of those that ``config.samples`` asks for, so that
+    a full run later asks for the same ones. Then it is no error that no draft became a sample.
 
     Raises InstructorError where the instructor cannot be used, or not one draft became a sample.
     """
@@ -125,7 +129,8 @@ async def stream_samples(
         test_overlap=config.test_overlap,
     )
     tally = Tally()
-    most_drafts, asked = math.floor(config.max_draft_factor * config.samples), 0
+    wanted = config.samples if limit is None else min(limit, config.samples)
+    most_drafts, asked = math.floor(config.max_draft_factor * wanted), 0
 
     async def write(plan: Plan) -> LabelRequest | Drop:
         return await write_draft(definition, plan, config, pattern=pattern, instructor=instructor)
@@ -144,8 +149,8 @@ async def stream_samples(
             decided=progress.advance,
         )
 
-    while tally.samples < config.samples and asked < most_drafts:
-        missing = min(config.samples - tally.samples, most_drafts - asked)
+    while tally.samples < wanted and asked < most_drafts:
+        missing = min(wanted - tally.samples, most_drafts - asked)
         plans = [
             plan_draft(definition, passages, config, index=index, seed=seed) for index in range(asked, asked + missing)
         ]
@@ -157,14 +162,11 @@ async def stream_samples(
             tally.count(outcome)
             yield outcome
         progress.finish()
-    progress.line(
-        f"{tally.samples} samples of {config.samples} wanted from {asked} drafts; dropped: {tally.drops_text()}"
-    )
-    if tally.first_drop is not None and not tally.samples:
+    progress.line(f"{tally.samples} samples of {wanted} wanted from {asked} drafts; dropped: {tally.drops_text()}")
+    if tally.first_drop is not None and not tally.samples and limit is None:
         first = tally.first_drop
         raise InstructorError(
             f"{instructor.name}: none of {asked} drafts became a sample ({tally.drops_text()}); "
             f"the first: {first.reason.value}: {first.detail[:_DETAIL]}",
-            next_step="check that the instructor can do the task: taskdef check TASK, then a run of a few samples "
-            "(--set synthesize.samples=5)",
+            next_step="see what the instructor writes, with the same TASK and options: taskdef preview TASK",
         )
