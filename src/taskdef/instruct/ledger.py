@@ -248,6 +248,16 @@ class Ledger:
             )
         ]
 
+    def exchanges(self) -> list[tuple[float, float]]:
+        """(start, seconds) of every request that was answered: how many were under way at once, and for how long."""
+        rows = self._all("SELECT began_at, seconds FROM requests WHERE state='done' ORDER BY began_at")
+        return [(began, seconds) for began, seconds in rows]
+
+    def leave_one_file(self) -> None:
+        """Take everything into the file itself, so that whoever only reads it later leaves no other files beside it."""
+        self._commit()
+        self._all("PRAGMA journal_mode=DELETE")
+
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """One statement of the batches' bookkeeping, committed when this returns."""
         return self._all(statement, values)
