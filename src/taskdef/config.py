@@ -92,8 +92,11 @@ class VerifyConfig(ConfigPart):
 class RetrieveConfig(ConfigPart):
     """Stage 1: keywords and passages (paper section 3.1)."""
 
+    method: Literal["bm25", "random", "none", "adversarial"] = "bm25"
+    """``none`` writes samples from the definition alone; ``random`` and ``adversarial`` (the least relevant passages)
+    show what retrieval is worth for a task."""
     passages: int = Field(default=10_000, ge=1)
-    """How many passages BM25 returns for the keyword query."""
+    """How many passages are retrieved."""
 
 
 class SynthesizeConfig(ConfigPart):

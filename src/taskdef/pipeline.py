@@ -115,7 +115,9 @@ def _retrieve(run: RunDirectory, directory: StageDirectory, progress: Progress) 
     from taskdef.retrieve.stage import retrieve_passages
 
     async def work(instructor: Instructor) -> Any:
-        return await retrieve_passages(run.definition, run.config.retrieve, instructor=instructor, progress=progress)
+        return await retrieve_passages(
+            run.definition, run.config.retrieve, instructor=instructor, seed=run.config.seed, progress=progress
+        )
 
     retrieval, spending = _with_instructor(run, work, progress)
     directory.write_records("passages.jsonl", retrieval.passages)

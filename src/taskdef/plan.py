@@ -62,7 +62,7 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
     rows = _test_rows(definition, config)
     models = 2 if config.warm_up.mode == "never" else 3
     return Estimate(
-        keyword_calls=1 if definition.passages else 0,  # without libraries there is nothing to search
+        keyword_calls=1 if definition.passages and config.retrieve.method != "none" else 0,
         pattern_calls=1 if definition.demos and config.synthesize.pattern else 0,
         drafts=samples,
         most_drafts=math.ceil(samples * config.synthesize.max_draft_factor),
@@ -131,9 +131,14 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
     rewriting = (
         f"{sizes.rewrites:,} rewrites, harder or easier{votes}" if sizes.rewrites else "no rewrites: switched off"
     )
-    if definition.passages:
+    if definition.passages and config.retrieve.method == "none":
+        retrieving = ["retrieve.method=none: samples are written from the definition alone"]
+    elif definition.passages:
         libraries = f"{len(definition.passages)} librar{'y' if len(definition.passages) == 1 else 'ies'}"
-        retrieving = [f"{libraries}, the best {config.retrieve.passages:,} passages", "1 instructor call for keywords"]
+        which = {"random": "", "adversarial": "the least relevant "}.get(config.retrieve.method, "the best ")
+        drawn = " by chance" if config.retrieve.method == "random" else ""
+        passages = f"{which}{config.retrieve.passages:,} passages{drawn}"
+        retrieving = [f"{libraries}, {passages}", "1 instructor call for keywords"]
     else:
         retrieving = ["no libraries: samples are written from the definition alone"]
     rows = "rows not counted yet" if sizes.test_rows is None else f"{sizes.test_rows:,} rows"

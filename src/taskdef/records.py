@@ -205,8 +205,10 @@ class Passage(Record):
     text: str
     source: str
     """File (and line or position) it was read from."""
+    document: str = ""
+    """The file it was cut from, or in files of rows the row; empty before retrieval."""
     score: float = 0.0
-    """BM25 score for the query that found it; higher is better; 0 before retrieval."""
+    """BM25 score for all keywords together; higher is better; 0 before retrieval."""
     domain: str | None = None
     """The task's sub-domain for which it was retrieved."""
 

@@ -10,8 +10,9 @@ from taskdef.config import RetrieveConfig
 from taskdef.errors import LibraryError
 from taskdef.instruct.procedural import ProceduralInstructor
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Passage, PassageSource, TaskDefinition
+from taskdef.retrieve.fusion import take_turns
 from taskdef.retrieve.index import Index
-from taskdef.retrieve.stage import Retrieval, retrieve_passages, take_turns
+from taskdef.retrieve.stage import Retrieval, retrieve_passages
 
 TEXTS = [
     "Adding numbers: the sum of two numbers counts both together.",

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,15 @@ class OpenLibrary:
     """Its scores are multiplied by this."""
 
 
+class Hit(NamedTuple):
+    """A passage as the index knows it, before its text is read."""
+
+    part: int
+    """Number of its part among all libraries' parts."""
+    number: int
+    """Its number in the part."""
+
+
 @dataclass(frozen=True)
 class _Ranking:
     """The best passages, best first: score, number of the part among all libraries' parts, and number in it."""
@@ -71,6 +80,9 @@ class _Ranking:
     scores: NDArray[np.float64]
     parts: NDArray[np.int64]
     numbers: NDArray[np.int64]
+
+    def hits(self) -> list[Hit]:
+        return [Hit(*place) for place in zip(self.parts.tolist(), self.numbers.tolist(), strict=True)]
 
 
 class Index:
@@ -110,13 +122,65 @@ class Index:
         several times in the query counts as often. Of passages with the same text in several libraries only the one
         with the best score is returned.
         """
+        ranking = self._search(query, count, k1, b)
+        return [self._passage(ranking, i) for i in range(len(ranking.scores))]
+
+    def hits(self, query: str, count: int) -> list[Hit]:
+        """What ``search`` finds, without reading a text: for rankings that are merged with others first."""
+        return self._search(query, count, K1, B).hits()
+
+    def least_relevant(self, query: str, count: int, seed: int) -> list[Hit]:
+        """The ``count`` passages with the lowest scores, lowest first; among those without a score by chance."""
+        rng = np.random.default_rng(seed)
+        scored = self._scored_parts(self._query_terms(query), K1, B)
+        return self._highest(((n, np.where(s > 0, 1 / (1 + s), 1 + rng.random(len(s)))) for n, s in scored), count)
+
+    def drawn(self, count: int, seed: int) -> list[Hit]:
+        """``count`` passages by chance, in a random order; a library's passages weigh as much as the library does."""
+        rng = np.random.default_rng(seed)
+        weights = [self._libraries[library].weight for library in self._library_of]
+        # Efraimidis and Spirakis 2006: the highest u^(1/w) are a sample without replacement by weight.
+        draws = ((n, rng.random(len(part.content)) ** (1 / weights[n])) for n, part in enumerate(self._parts))
+        return self._highest(draws, count)
+
+    def passages(self, hits: Sequence[Hit], query: str) -> list[Passage]:
+        """The passages with their scores for ``query`` (0 where they share no word with it), in the order given."""
+        wanted: dict[int, list[int]] = {}
+        for place, hit in enumerate(hits):
+            wanted.setdefault(hit.part, []).append(place)
+        scores = np.zeros(len(hits))
+        for part, of_part in self._scored_parts(self._query_terms(query), K1, B) if hits else ():
+            places = wanted.get(part, [])
+            scores[places] = of_part[[hits[place].number for place in places]]
+        places_of = np.array(hits, dtype=np.int64).reshape(-1, 2)
+        ranking = _Ranking(scores, places_of[:, 0], places_of[:, 1])
+        return [self._passage(ranking, i) for i in range(len(hits))]
+
+    def _highest(self, keyed: Iterator[tuple[int, NDArray[np.float64]]], count: int) -> list[Hit]:
+        """The passages with the highest keys, which are all above 0, highest first; of equal texts the first."""
+        wanted = count * len(self._libraries)  # a text stands at most once in each
+        best = _Best(wanted)
+        for number, keys in keyed:
+            alive = self._parts[number].alive
+            best.add(number, keys if alive is None else np.where(alive, keys, 0))
+        ranking = self._ordered(*best.arrays(), wanted)
+        hits = ranking.hits()
+        return [hits[i] for i in self._first_of_equals(ranking)][:count] if len(self._libraries) > 1 else hits
+
+    def _search(self, query: str, count: int, k1: float, b: float) -> _Ranking:
         words = self._query_terms(query)
+        return self._distinct(lambda wanted: self._rank(words, wanted, k1, b), count)
+
+    def _distinct(self, rank: Callable[[int], _Ranking], count: int) -> _Ranking:
+        """The first ``count`` of a ranking; where there are several libraries, without the texts that came before."""
         wanted = count
         while True:
-            ranking = self._rank(words, wanted, k1, b)
-            chosen = self._first_of_equals(ranking)[:count] if len(self._libraries) > 1 else range(len(ranking.scores))
+            ranking = rank(wanted)
+            if len(self._libraries) == 1:
+                return ranking
+            chosen = self._first_of_equals(ranking)[:count]
             if len(chosen) >= count or len(ranking.scores) < wanted:
-                return [self._passage(ranking, i) for i in chosen]
+                return _Ranking(ranking.scores[chosen], ranking.parts[chosen], ranking.numbers[chosen])
             wanted *= 2
 
     def _query_terms(self, query: str) -> Counter[tuple[bytes | None, ...]]:
@@ -125,6 +189,15 @@ class Index:
         return Counter(zip(*(library.analysis.terms(words) for library in self._libraries), strict=True))
 
     def _rank(self, words: Counter[tuple[bytes | None, ...]], count: int, k1: float, b: float) -> _Ranking:
+        best = _Best(count)
+        for number, scores in self._scored_parts(words, k1, b):
+            best.add(number, scores)
+        return self._ordered(*best.arrays(), count)
+
+    def _scored_parts(
+        self, words: Counter[tuple[bytes | None, ...]], k1: float, b: float
+    ) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Every part's number with the scores of its passages; what is not searched scores 0."""
         found = [
             [part.content.postings(term) if (term := word[library]) is not None else None for word in words]
             for part, library in zip(self._parts, self._library_of, strict=True)
@@ -135,7 +208,6 @@ class Index:
                 if posting is not None:
                     holding[i] += len(posting[0]) if part.alive is None else np.count_nonzero(part.alive[posting[0]])
         weights = np.log1p((self._passages - holding + 0.5) / (holding + 0.5)) * np.array(list(words.values()))
-        best = _Best(count)
         for number, (part, postings) in enumerate(zip(self._parts, found, strict=True)):
             lengths = part.content.arrays.lengths
             norms = k1 * (1 - b + b * lengths / self._mean_length)
@@ -147,8 +219,7 @@ class Index:
                     scores[passages] += weight * (counts / (counts + norms[passages]))
             if part.alive is not None:
                 scores[~part.alive] = 0
-            best.add(number, scores)
-        return self._ordered(*best.arrays(), count)
+            yield number, scores
 
     def _ordered(
         self, scores: NDArray[np.float64], parts: NDArray[np.int64], numbers: NDArray[np.int64], count: int

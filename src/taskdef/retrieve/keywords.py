@@ -6,22 +6,37 @@ from dataclasses import dataclass
 
 from taskdef.records import TaskDefinition
 
+MOST_TOPICS = 30
+"""Keywords with a query of their own: each is a pass over the index."""
+
 
 @dataclass(frozen=True)
-class Query:
-    """What is searched for, and for which of the task's sub-domains."""
+class Search:
+    """What is searched for the task, or for one of its sub-domains."""
 
-    text: str
-    domain: str | None
+    whole: str
+    """All keywords: the paper's one query."""
+    topics: tuple[str, ...] = ()
+    """One query a keyword. What holds a rare keyword would otherwise fill the first places of the whole query."""
+    domain: str | None = None
 
 
-def build_queries(definition: TaskDefinition, keywords: list[str]) -> list[Query]:
-    """One query of all keywords; for a task with sub-domains one a sub-domain, led by its name.
+def build_searches(definition: TaskDefinition, keywords: list[str]) -> list[Search]:
+    """One search for the task; for a task with sub-domains one a sub-domain, led by its name.
 
-    The name stands three times in its query: BM25 adds up over the words of a query, and without the weight the
-    keywords, which all sub-domains share, would find the same passages for each of them.
+    A topic is a keyword led by the field, which is the sub-domain or else the first keyword: instructors are asked to
+    name it first. In the whole query a sub-domain's name stands three times: BM25 adds up over the words of a query,
+    and without the weight the keywords, which all sub-domains share, would find the same passages for each of them.
     """
     shared = " ".join(keywords)
     if not definition.domains:
-        return [Query(shared, None)]
-    return [Query(" ".join([domain] * 3 + [shared]), domain) for domain in definition.domains]
+        topics = tuple(f"{keywords[0]} {keyword}" for keyword in keywords[1 : MOST_TOPICS + 1])
+        return [Search(shared, topics)]
+    return [
+        Search(
+            " ".join([domain] * 3 + [shared]),
+            tuple(f"{domain} {keyword}" for keyword in keywords[:MOST_TOPICS]),
+            domain,
+        )
+        for domain in definition.domains
+    ]

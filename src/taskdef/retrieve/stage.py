@@ -14,8 +14,8 @@ from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Passage, TaskDefinition
 from taskdef.retrieve.documents import INSTALL
 from taskdef.retrieve.files import KINDS
-from taskdef.retrieve.index import Index
-from taskdef.retrieve.keywords import build_queries
+from taskdef.retrieve.keywords import build_searches
+from taskdef.retrieve.methods import find_passages
 from taskdef.retrieve.skips import SkipReason
 from taskdef.retrieve.stored import SearchedLibrary, open_libraries
 
@@ -25,14 +25,16 @@ class Retrieval:
     """What the stage found."""
 
     passages: tuple[Passage, ...]
-    """Best first; with sub-domains in turn, the best of each first."""
+    """In the order they are used: best first, but for documents that were used before; sub-domains in turn."""
     keywords: tuple[str, ...]
     libraries: tuple[SearchedLibrary, ...]
     requested: int
+    method: str = "bm25"
 
     def to_json(self) -> dict[str, Any]:
         """The content of retrieval.json."""
         return {
+            "method": self.method,
             "keywords": list(self.keywords),
             "libraries": [
                 {
@@ -51,19 +53,22 @@ async def retrieve_passages(
     config: RetrieveConfig,
     *,
     instructor: Instructor,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> Retrieval:
-    """Read the libraries, ask for keywords, return the best ``config.passages`` passages.
+    """Read the libraries, ask for keywords, return ``config.passages`` passages chosen by ``config.method``.
 
-    Without libraries nothing is asked and nothing is found; samples are then written from the definition alone. Where
-    no passage holds any of the keywords, which a weak instructor can bring about, the words of the task's description
-    take their place. Raises LibraryError where a library is missing, all are empty or no passage holds any of these
-    words, InstructorError where no keywords can be had.
+    Without libraries, or with the method ``none``, nothing is asked and nothing is found; samples are then written from
+    the definition alone. ``seed`` decides what is drawn by chance. Where no passage holds any of the keywords, which a
+    weak instructor can bring about, the words of the task's description take their place. Raises LibraryError where a
+    library is missing, all are empty or no passage holds any of these words, InstructorError where no keywords can be
+    had.
     """
     progress = progress or SilentProgress()
-    if not definition.passages:
-        progress.line("no passage libraries in the task definition: samples are written from the definition alone")
-        return Retrieval((), (), (), config.passages)
+    if not definition.passages or config.method == "none":
+        why = "retrieve.method=none" if definition.passages else "no passage libraries in the task definition"
+        progress.line(f"{why}: samples are written from the definition alone")
+        return Retrieval((), (), (), config.passages, config.method)
     index, libraries = open_libraries(definition.passages, progress)
     _refuse_empty(libraries)
     skipped = [line for library in libraries for line in library.skipped.lines()]
@@ -73,19 +78,20 @@ async def retrieve_passages(
         progress.line(f"  skipped {line}")
     keywords = await instructor.keywords(definition)
     progress.line(f"keywords: {', '.join(keywords)}")
-    found = _search(index, definition, keywords, config.passages)
+    found = find_passages(index, build_searches(definition, keywords), config, seed)
     if not found:
         keywords = content_words(definition.description)
         progress.line(f"no passage holds any of them; searching for the description's words: {', '.join(keywords)}")
-        found = _search(index, definition, keywords, config.passages)
+        found = find_passages(index, build_searches(definition, keywords), config, seed) if keywords else []
     if not found:
         raise LibraryError(
             f"{', '.join(library.source for library in libraries)}: none of {len(index)} passages holds a keyword "
             "of the instructor or a word of the task's description",
             next_step="give a library about the task's subject (--passages PATH), or none at all",
         )
-    progress.line(f"{len(found)} passages hold at least one of them")
-    return Retrieval(tuple(found), tuple(keywords), tuple(libraries), config.passages)
+    documents = len({passage.document for passage in found})
+    progress.line(f"{len(found)} passages of {documents} documents, chosen by {config.method}")
+    return Retrieval(tuple(found), tuple(keywords), tuple(libraries), config.passages, config.method)
 
 
 def _refuse_empty(libraries: Sequence[SearchedLibrary]) -> None:
@@ -98,26 +104,3 @@ def _refuse_empty(libraries: Sequence[SearchedLibrary]) -> None:
         f"{f'; {skipped.what}: {skipped.why}' if skipped else ''}",
         next_step=INSTALL if missing else f"give files with text in them ({', '.join(KINDS)}; `text_field` for rows)",
     )
-
-
-def _search(index: Index, definition: TaskDefinition, keywords: list[str], count: int) -> list[Passage]:
-    rankings = [
-        [passage.model_copy(update={"domain": query.domain}) for passage in index.search(query.text, count=count)]
-        for query in build_queries(definition, keywords)
-    ]
-    return take_turns(rankings, count)
-
-
-def take_turns(rankings: Sequence[Sequence[Passage]], count: int) -> list[Passage]:
-    """Up to ``count`` passages, the rankings choosing in turn the best that none has chosen before."""
-    chosen: dict[str, Passage] = {}
-    rests = [iter(ranking) for ranking in rankings]
-    while rests and len(chosen) < count:
-        still = []
-        for rest in rests:
-            best = next((passage for passage in rest if passage.id not in chosen), None)
-            if best is not None and len(chosen) < count:
-                chosen[best.id] = best
-                still.append(rest)
-        rests = still
-    return list(chosen.values())
