@@ -46,11 +46,12 @@ class PartWriter:
         return len(self) >= PASSAGES or self._size >= TEXT_BYTES
 
     def add(self, passage: Passage) -> None:
-        for value in (passage.text, passage.id, passage.source):
-            content = value.encode("utf-8", "replace")
-            self._texts.write(content)
-            self._size += len(content)
-            self._offsets.append(self._size)
+        text, name = passage.text.encode("utf-8", "replace"), passage.id.encode("utf-8", "replace")
+        content = text + name + passage.source.encode("utf-8", "replace")
+        self._texts.write(content)
+        name_start = self._size + len(text)
+        self._size += len(content)
+        self._offsets.extend((name_start, name_start + len(name), self._size))
 
     def close(self) -> None:
         """Everything added is on its way to the disk; ``index_part`` flushes it."""

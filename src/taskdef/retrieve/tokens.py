@@ -133,7 +133,7 @@ def _pairs(run: re.Match[str]) -> str:
 def _stemmer(language: str) -> _Stemmer:
     import Stemmer
 
-    stemmer: _Stemmer = Stemmer.Stemmer(language)
+    stemmer: _Stemmer = Stemmer.Stemmer(language, 0)  # no cache: every word comes once, and its upkeep takes longer
     return stemmer
 
 
