@@ -20,9 +20,9 @@ def decode_words(tokens: list[str]) -> Callable[[list[int]], str]:
     return lambda ids: "".join("" if tokens[number] == END else tokens[number] for number in ids)
 
 
-def texts(tokens: list[str], gap: re.Pattern[str] | None = None, shortest: int = 1) -> list[str]:
+def texts(tokens: list[str], gap: re.Pattern[str] | None = None, most: int = 32) -> list[str]:
     given = {} if gap is None else {"gap": gap}
-    steps = split_steps(range(len(tokens)), decode_words(tokens), shortest=shortest, **given)
+    steps = split_steps(range(len(tokens)), decode_words(tokens), most=most, **given)
     assert [step.start for step in steps] == [0, *(step.end for step in steps[:-1])]
     assert steps[-1].end == len(tokens)
     assert "".join(step.text for step in steps) == "".join(tokens).replace(END, "")
@@ -57,12 +57,13 @@ def test_steps_by_sentence(tokens: list[str], expected: list[str]) -> None:
     assert texts(tokens) == expected
 
 
-def test_other_gaps_and_a_least_length() -> None:
+def test_other_gaps_and_the_most_steps() -> None:
     assert texts(["4", ".", " 5", "\n", "6"], LINES) == ["4. 5\n", "6"]
     # an empty match: after each comma
     assert texts(["1", ",", "2", ",", "3", END], re.compile(r"(?<=,)")) == ["1,", "2,", "3"]
-    # a cut waits until its step has three tokens; the last step takes what is left
-    assert texts(["1", "\n", "2", "\n", "3", "\n", "4"], LINES, shortest=3) == ["1\n2\n", "3\n4"]
+    # the last step takes what is left
+    assert texts(["1", "\n", "2", "\n", "3", "\n", "4"], LINES, most=3) == ["1\n", "2\n", "3\n4"]
+    assert texts(["1", "\n", "2", "\n", "3", "\n", "4"], LINES, most=1) == ["1\n2\n3\n4"]
 
 
 @pytest.mark.parametrize("tokens", [[], [END], ["\n", " ", END]])

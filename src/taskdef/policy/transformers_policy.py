@@ -33,27 +33,39 @@ class TransformersPolicy:
         self.context = context_of(model.config)
 
     def prompt_length(self, sample_input: str) -> int:
-        return len(self.encoder.prompt_ids(sample_input))
+        return len(self.prompt_ids(sample_input))
 
     def prompt_limit(self) -> int:
         """Longest prompt in tokens that leaves room for a full response. Raises BaseModelError where none does."""
         return prompt_limit(self.name, self.context, self.config)
 
     def complete(self, inputs: Sequence[str], *, count: int, temperature: float, seed: int) -> list[list[Completion]]:
-        prompts = [self.encoder.prompt_ids(sample_input) for sample_input in inputs]
-        generator = torch.Generator(device=self.model.device).manual_seed(seed)
+        sampled = self.continue_prefixes(
+            [(sample_input, ()) for sample_input in inputs], count=count, temperature=temperature, seed=seed
+        )
+        return [[self.as_completion(ids) for ids in group] for group in sampled]
+
+    def continue_prefixes(
+        self, prefixes: Sequence[tuple[str, Sequence[int]]], *, count: int, temperature: float, seed: int
+    ) -> list[list[list[int]]]:
+        left = [self.config.max_new_tokens - len(ids) for _, ids in prefixes]
+        if prefixes and min(left) < 1:
+            raise ValueError(f"a prefix has reached the response limit of {self.config.max_new_tokens} tokens")
         sampled = sample_in_batches(
             self.model,
-            prompts,
+            [[*self.prompt_ids(sample_input), *ids] for sample_input, ids in prefixes],
             count=count,
-            max_new_tokens=self.config.max_new_tokens,
+            max_new_tokens=max(left, default=0),
             temperature=temperature,
             stop_ids=self.stop_ids,
             pad_id=int(self.tokenizer.pad_token_id),
-            generator=generator,
+            generator=torch.Generator(device=self.model.device).manual_seed(seed),
             batch_tokens=self.config.batch_tokens,
         )
-        return [[self.as_completion(ids) for ids in group] for group in sampled]
+        return [[ids[:limit] for ids in group] for group, limit in zip(sampled, left, strict=True)]
+
+    def prompt_ids(self, sample_input: str) -> list[int]:
+        return self.encoder.prompt_ids(sample_input)
 
     def as_completion(self, ids: list[int]) -> Completion:
         """Tokens of one continuation as a record."""

@@ -50,14 +50,13 @@ def split_steps(
     decode: Callable[[list[int]], str],
     *,
     gap: re.Pattern[str] = SENTENCES,
-    shortest: int = 1,
+    most: int = 32,
 ) -> list[Step]:
     """Steps of a response, in order: none is empty or blank, and a stop token belongs to the last.
 
     ``decode`` gives the text of tokens without special ones. ``gap`` matches what may stand between two steps; a match
-    may be empty. Steps have at least ``shortest`` tokens, but for the last, which bounds their number. A response
-    without text has no steps. Raises BaseModelError where the text of some first tokens is not what the whole begins
-    with: then no cut is sure to rejoin.
+    may be empty. The last of ``most`` steps takes all that is left. A response without text has no steps. Raises
+    BaseModelError where the text of some first tokens is not what the whole begins with: then no cut is sure to rejoin.
     """
     texts = _PrefixTexts(ids, decode)
     text = texts.whole
@@ -67,7 +66,7 @@ def split_steps(
     for first, last in _gaps(text, gap):
         start = ends[-1] if ends else 0
         end = texts.cut(first, last)
-        if end - start < shortest or end >= len(ids):
+        if not start < end < len(ids) or len(ends) == most - 1:
             continue
         written = len(texts.at(end))
         if text[len(texts.at(start)) : written].strip() and text[written:].strip():
