@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -176,10 +177,43 @@ class SelectConfig(ConfigPart):
     temperature: float = Field(default=0.7, gt=0)
 
 
+class ScheduleConfig(ConfigPart):
+    """How long and how fast one algorithm learns from given rows."""
+
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    batch: int = Field(default=64, ge=1)
+    """Rows (solutions, or pairs) a step."""
+    epochs: float = Field(default=3.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    """Ends training earlier (or later) than ``epochs`` would."""
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps on that many rows; the last step of an epoch takes what is left."""
+        return self.max_steps or max(1, round(self.epochs * math.ceil(rows / self.batch)))
+
+
+class SftConfig(ScheduleConfig):
+    """SFT on solutions (paper section 4.1: the baseline); also what RFT ends in."""
+
+    learning_rate: float = Field(default=2e-5, gt=0)
+
+
+class DpoConfig(ScheduleConfig):
+    """DPO on pairs (arXiv 2406.14532: the control). That paper's values are not known to us: these are related work's
+    (Self-Explore: beta 0.1, learning rate 1e-6, 3 epochs)."""
+
+    learning_rate: float = Field(default=1e-6, gt=0)
+    beta: float = Field(default=0.1, gt=0)
+    """Weight of staying near the starting model; larger is nearer."""
+
+
 class TrainConfig(ConfigPart):
-    """Stage 5: GRPO (paper section 4.1)."""
+    """Stage 5. Settings that stand here alone are GRPO's (paper section 4.1), or every method's."""
 
     method: Literal["grpo"] = "grpo"
+    sft: SftConfig = SftConfig()
+    dpo: DpoConfig = DpoConfig()
     adapter: Literal["none", "lora"] = "none"
     lora_rank: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-6, gt=0)
@@ -199,7 +233,7 @@ class TrainConfig(ConfigPart):
     """Reward of a wrong answer that can be read (paper's code: 0 in GSM8K, 0.1 in tasks answered in tags)."""
     max_gradient_norm: float = Field(default=1.0, gt=0)
     micro_batch: int = Field(default=16, ge=1)
-    """Completions in one forward and backward pass: bounds memory, changes nothing else."""
+    """Sequences in one forward and backward pass: bounds memory, changes nothing else."""
     save_every: int = Field(default=50, ge=1)
     """Steps between checkpoints."""
 

@@ -244,7 +244,8 @@ def _select(run: RunDirectory, directory: StageDirectory, progress: Progress) ->
 
 
 def _train(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
-    from taskdef.train.stage import LOG_FILE, summarise, train_policy
+    from taskdef.train.loop import LOG_FILE
+    from taskdef.train.stage import summarise, train_policy
 
     samples = run.stage(Stage.SELECT).read_records("selected.jsonl", Sample)
     with _verifier(run) as verifier:

@@ -321,21 +321,27 @@ class WarmUp(Record):
 
 
 class TrainingStep(Record):
-    """One optimizer step of the reinforcement learning."""
+    """One optimizer step of stage 5; what a method does not measure is None."""
 
     step: int
-    reward: float | None
+    reward: float | None = None
     """Mean over the step's completions."""
     reward_std: float | None = None
-    zero_signal_share: float | None
+    zero_signal_share: float | None = None
     """Share of completions in groups whose rewards are all equal."""
-    completion_length: float | None
+    completion_length: float | None = None
     """Mean, in tokens."""
-    truncated_share: float | None
+    truncated_share: float | None = None
     entropy: float | None
-    """Mean over the tokens of groups with a signal, in nats."""
-    kl: float | None
+    """Mean over the tokens trained on (GRPO: those of groups with a signal), in nats."""
+    kl: float | None = None
     """Mean estimated KL divergence from the starting policy a token, in nats, over groups with a signal."""
+    chosen_log_probability: float | None = None
+    """Mean of log pi(chosen), summed over a completion's tokens, in nats (DPO)."""
+    rejected_log_probability: float | None = None
+    """The same of the rejected completions."""
+    margin: float | None = None
+    """Mean of beta (log-ratio of chosen - log-ratio of rejected): what the DPO loss pushes up."""
     loss: float | None
     learning_rate: float | None
     gradient_norm: float | None

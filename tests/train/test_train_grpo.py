@@ -24,9 +24,9 @@ from taskdef.train.grpo import (
     grouped_log_probabilities,
     grpo_arguments,
     keep_signal,
-    largest_divisor,
+    prompt_dataset,
 )
-from taskdef.train.stage import lora_config, prompt_dataset
+from taskdef.train.loop import largest_divisor, lora_config
 
 LoadTiny = Callable[..., TransformersPolicy]
 

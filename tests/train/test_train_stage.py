@@ -20,8 +20,9 @@ from taskdef.policy.master_weights import MasterWeightAdamW
 from taskdef.progress import SilentProgress
 from taskdef.records import Sample, Stage, TaskDefinition, TrainingStep
 from taskdef.store import RunDirectory, StageDirectory
-from taskdef.train import stage as stage_module
-from taskdef.train.stage import LOG_FILE, summarise, train_policy
+from taskdef.train import loop as loop_module
+from taskdef.train.loop import LOG_FILE
+from taskdef.train.stage import summarise, train_policy
 from taskdef.verify.isolated import Verifier
 
 SETTINGS: dict[str, Any] = {
@@ -170,7 +171,7 @@ def test_a_kill_after_the_last_checkpoint_takes_no_further_step(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage_module, "save_checkpoint", kill)
+        patch.setattr(loop_module, "save_checkpoint", kill)
         with pytest.raises(KeyboardInterrupt):
             train(stopped)
     train(stopped)
@@ -210,7 +211,7 @@ def test_bf16_weights_have_float32_copies(
             super().__init__(*arguments, **named)
             made.append(self)
 
-    monkeypatch.setattr(stage_module, "MasterWeightAdamW", Noted)
+    monkeypatch.setattr(loop_module, "MasterWeightAdamW", Noted)
     directory = make_run("run", policy__dtype="bfloat16", train__learning_rate=1e-5)
     with pytest.raises(KeyboardInterrupt):
         train(directory, StopAfter(3))

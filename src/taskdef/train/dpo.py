@@ -1,0 +1,115 @@
+r"""DPO on pairs of completions of the same prompt (arXiv 2305.18290, equation 7; arXiv 2406.14532: the control).
+
+With pi_ref the starting model, the loss of a pair of a chosen completion y+ and a rejected one y- is
+
+    -log sigmoid(beta [log pi(y+ | x) / pi_ref(y+ | x)  -  log pi(y- | x) / pi_ref(y- | x)])
+
+where a completion's log-probability is the sum over its tokens. It is ln 2 at the reference. TRL computes it. Two
+things differ from its stock trainer:
+
+- pairs come as token ids and are taken as they are. TRL would tokenize texts and end both sides with the
+  end-of-sequence token, which on a rejected prefix would teach "do not stop here";
+- pi_ref's log-probabilities are computed once, before the first step, from the model that was given: no second model is
+  in memory, and none is looked up by the name in the model's config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from taskdef.config import RunConfig
+from taskdef.policy.transformers_policy import TransformersPolicy
+from taskdef.progress import Progress, SilentProgress
+from taskdef.records import TrainingStep
+from taskdef.store import StageDirectory
+from taskdef.train.loop import fit, schedule_arguments
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two completions of a prompt, as token ids. Where a side shall end the response, it holds its stop token."""
+
+    prompt_ids: tuple[int, ...]
+    chosen_ids: tuple[int, ...]
+    rejected_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for side in ("prompt_ids", "chosen_ids", "rejected_ids"):
+            if not getattr(self, side):
+                raise ValueError(f"a pair's {side} are empty: there is nothing to learn from")
+
+
+class PairTrainer(DPOTrainer):
+    """TRL's DPO trainer on token ids, its reference log-probabilities computed once."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_arguments: Any) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        was_training = self.model.training
+        self.model.eval()
+        chosen: list[float] = []
+        rejected: list[float] = []
+        rows = dataset.to_list()
+        for start in range(0, len(rows), batch_size):
+            batch = self._prepare_inputs(self.data_collator(rows[start : start + batch_size]))
+            of_chosen, of_rejected = self.compute_ref_log_probs(self.model, batch)
+            chosen += of_chosen.tolist()
+            rejected += of_rejected.tolist()
+        self.model.train(was_training)
+        return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+
+def train_on_pairs(
+    pairs: Sequence[Pair],
+    policy: TransformersPolicy,
+    config: RunConfig,
+    *,
+    directory: StageDirectory,
+    model_path: Path,
+    progress: Progress | None = None,
+) -> list[TrainingStep]:
+    """DPO from the policy's model, which is the reference too, with ``config.train.dpo``; gives the log of all steps.
+
+    The model is trained in place and saved to ``model_path``; checkpoints and log are kept under ``directory``, and
+    training goes on from the last checkpoint where there is one. The same pairs must then be given in the same order.
+    Raises ValueError where there are no pairs.
+    """
+    if not pairs:
+        raise ValueError("no pairs to train on")
+    settings, use_cpu = config.train.dpo, policy.model.device.type == "cpu"
+    given = schedule_arguments(config.train, settings, directory, rows=len(pairs), seed=config.seed, use_cpu=use_cpu)
+    arguments = DPOConfig(**given, beta=settings.beta, loss_type="sigmoid", precompute_ref_log_probs=True)
+
+    def trainer(**common: Any) -> PairTrainer:
+        return PairTrainer(**common, train_dataset=pair_dataset(pairs))
+
+    return fit(
+        policy,
+        config.train,
+        arguments,
+        trainer,
+        directory=directory,
+        model_path=model_path,
+        progress=progress or SilentProgress(),
+    )
+
+
+def pair_dataset(pairs: Sequence[Pair]) -> Dataset:
+    """The pairs in the columns that TRL's collator reads."""
+    return Dataset.from_list(
+        [
+            {
+                "prompt_ids": list(pair.prompt_ids),
+                "chosen_ids": list(pair.chosen_ids),
+                "rejected_ids": list(pair.rejected_ids),
+            }
+            for pair in pairs
+        ]
+    )
