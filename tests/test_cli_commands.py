@@ -19,7 +19,7 @@ from taskdef.records import Stage
 from taskdef.store import RunDirectory
 
 STAGE_COMMANDS = ["retrieve", "synthesize", "adapt", "select", "train", "evaluate", "report"]
-COMMANDS = ["init", "check", "packs", "run", *STAGE_COMMANDS, "show"]
+COMMANDS = ["init", "check", "packs", "preview", "run", *STAGE_COMMANDS, "show"]
 TASK = """\
 name: sums
 description: Add two whole numbers.

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,8 @@ from taskdef.terminal import duration, going_on_with, print_error, progress_on_s
 
 if TYPE_CHECKING:
     from taskdef.definition.load import LoadedDefinition
+    from taskdef.progress import Progress
+    from taskdef.request import RunRequest
 
 StageName = Literal["retrieve", "synthesize", "adapt", "select", "train", "evaluate"]
 """The values of records.Stage, written out: importing records costs half of what ``--help`` may take."""
@@ -32,6 +34,38 @@ _START, _STAGES, _LOOK = "Start here", "One stage of a run, in the data's order"
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.", show_default=False)]
 TestOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Held-out rows, in place of the task's.")]
+TaskOrRun = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK|RUN", help="A task.yaml or a pack's name; or a run's directory, to go on.", show_default=False
+    ),
+]
+NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="The run's name; the task's where none.")]
+RunsOption = Annotated[Path, typer.Option(metavar="DIR", help="Where runs are kept.")]
+BaseModelOption = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="A path, a hub id, or builtin:smollm2-135m.")
+]
+InstructorOption = Annotated[
+    str | None, typer.Option(metavar="SPEC", help="openai:MODEL\\[@URL], procedural:GENERATOR or scripted:FILE.")
+]
+ProfileOption = Annotated[
+    Literal["small", "paper"] | None, typer.Option(help="Sizes: for small models and CPUs, or the paper's.")
+]
+ConfigOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
+]
+SeedOption = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything drawn by chance.")]
+PassagesOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="Library, in place of the task's; may be repeated."),
+]
+BudgetOption = Annotated[
+    str | None, typer.Option(metavar="AMOUNT", help="Cap on instructor calls: 5usd, 2Mtokens, 500calls.")
+]
+CacheOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Answers shared between runs: none is paid for twice.")
+]
 
 
 def main() -> None:
@@ -102,41 +136,64 @@ def packs() -> None:
 
 
 @app.command(rich_help_panel=_START)
-def run(
-    task: Annotated[
-        str,
-        typer.Argument(
-            metavar="TASK|RUN", help="A task.yaml or a pack's name; or a run's directory, to go on.", show_default=False
-        ),
-    ],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="The run's name; the task's where none.")] = None,
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where runs are kept.")] = Path("runs"),
-    base_model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="A path, a hub id, or builtin:smollm2-135m.")
-    ] = None,
-    instructor: Annotated[
-        str | None, typer.Option(metavar="SPEC", help="openai:MODEL\\[@URL], procedural:GENERATOR or scripted:FILE.")
-    ] = None,
-    profile: Annotated[
-        Literal["small", "paper"] | None, typer.Option(help="Sizes: for small models and CPUs, or the paper's.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of everything drawn by chance.")] = None,
+def preview(
+    task: TaskOrRun,
+    samples: Annotated[int, typer.Option(metavar="N", min=1, help="How many samples to make.")] = 5,
+    name: NameOption = None,
+    runs_dir: RunsOption = Path("runs"),
+    base_model: BaseModelOption = None,
+    instructor: InstructorOption = None,
+    profile: ProfileOption = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
     test: TestOption = None,
-    passages: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="Library, in place of the task's; may be repeated.")
-    ] = None,
+    passages: PassagesOption = None,
+    budget: BudgetOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """A handful of samples through every stage; what the full run will take."""
+    request = _resolve(
+        task,
+        runs_dir=runs_dir,
+        name=name,
+        profile=profile,
+        config_file=config,
+        settings=settings,
+        named=_named(base_model, instructor, seed, budget, cache),
+        test=test,
+        passages=passages,
+    )
+    with going_on_with(request.preview_path), progress_on_stderr() as progress:
+        _refuse_unfit(request, task, progress)
+        from taskdef.preview import refuse_fruitless, take_preview
+
+        found = take_preview(request, samples, progress)
+    from taskdef.preview_text import print_preview
+
+    print_preview(found)
+    if found.stopped is not None:
+        raise found.stopped
+    refuse_fruitless(found)
+
+
+@app.command(rich_help_panel=_START)
+def run(
+    task: TaskOrRun,
+    name: NameOption = None,
+    runs_dir: RunsOption = Path("runs"),
+    base_model: BaseModelOption = None,
+    instructor: InstructorOption = None,
+    profile: ProfileOption = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    test: TestOption = None,
+    passages: PassagesOption = None,
     fresh: Annotated[StageName | None, typer.Option(help="Redo this stage and all later ones.")] = None,
     until: Annotated[StageName | None, typer.Option(help="Stop after this stage.")] = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Cap on instructor calls: 5usd, 2Mtokens, 500calls.")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Answers shared between runs: none is paid for twice.")
-    ] = None,
+    budget: BudgetOption = None,
+    cache: CacheOption = None,
     batch: Annotated[
         bool, typer.Option("--batch", help="Ask through OpenAI's Batch API: half the price, within a day.")
     ] = False,
@@ -144,29 +201,17 @@ def run(
 ) -> None:
     """Run the whole method, or go on with a run that was stopped."""
     from taskdef.records import Stage
-    from taskdef.request import read_settings, resolve_request, try_base_model, try_instructor
 
-    named = {
-        "base_model": base_model,
-        "instructor": instructor,
-        "seed": seed,
-        "instruct.budget": budget,
-        "instruct.cache": None if cache is None else str(cache),
-        "instruct.batch": batch or None,
-    }
-    # Quoted: settings are read as YAML, which would take a model named 7 for a number.
-    overrides = read_settings(settings or []) | {
-        key: json.dumps(value) for key, value in named.items() if value is not None
-    }
-    request = resolve_request(
+    request = _resolve(
         task,
         runs_dir=runs_dir,
         name=name,
         profile=profile,
         config_file=config,
-        overrides=overrides,
+        settings=settings,
+        named=_named(base_model, instructor, seed, budget, cache) | {"instruct.batch": batch or None},
         test=test,
-        passages=passages or [],
+        passages=passages,
         fresh=Stage(fresh) if fresh else None,
         until=Stage(until) if until else None,
     )
@@ -177,14 +222,7 @@ def run(
         return
     with going_on_with(request.path), progress_on_stderr() as progress:
         if request.is_new or request.fresh is not None:
-            progress.line(f"checking {request.definition.name}, instructor and base model before anything is spent")
-            try_instructor(request.config)
-            if errors := _print_findings(request.loaded, request.config.verify.timeout_seconds):
-                raise DefinitionError(
-                    f"{task}: {errors}; nothing was spent",
-                    next_step=f"mend it, then: taskdef check {shlex.quote(task)}",
-                )
-            try_base_model(request.config, request.definition)
+            _refuse_unfit(request, task, progress)
         from taskdef import pipeline
 
         done = pipeline.run(
@@ -275,6 +313,46 @@ def export(
     if not calls:
         raise ConfigError("export: say what to write", next_step=f"taskdef export {shlex.quote(str(run))} --calls")
     write_calls(open_run(run), to)
+
+
+def _named(
+    base_model: str | None, instructor: str | None, seed: int | None, budget: str | None, cache: Path | None
+) -> dict[str, object]:
+    """Settings that have an option of their own."""
+    return {
+        "base_model": base_model,
+        "instructor": instructor,
+        "seed": seed,
+        "instruct.budget": budget,
+        "instruct.cache": None if cache is None else str(cache),
+    }
+
+
+def _resolve(
+    task: str, *, settings: list[str] | None, named: dict[str, object], passages: list[Path] | None, **rest: Any
+) -> RunRequest:
+    """What the options of ``run`` and ``preview`` ask for. Raises as request.resolve_request does."""
+    from taskdef.request import read_settings, resolve_request
+
+    # Quoted: settings are read as YAML, which would take a model named 7 for a number.
+    overrides = read_settings(settings or []) | {
+        key: json.dumps(value) for key, value in named.items() if value is not None
+    }
+    return resolve_request(task, overrides=overrides, passages=passages or [], **rest)
+
+
+def _refuse_unfit(request: RunRequest, task: str, progress: Progress) -> None:
+    """Check definition, instructor and base model before anything is spent. Raises TaskdefError and its kinds."""
+    from taskdef.request import try_base_model, try_instructor
+
+    progress.line(f"checking {request.definition.name}, instructor and base model before anything is spent")
+    try_instructor(request.config)
+    if errors := _print_findings(request.loaded, request.config.verify.timeout_seconds):
+        raise DefinitionError(
+            f"{task}: {errors}; nothing was spent",
+            next_step=f"mend it, then: taskdef check {shlex.quote(task)}",
+        )
+    try_base_model(request.config, request.definition)
 
 
 def _run_stage(path: Path, name: StageName) -> None:

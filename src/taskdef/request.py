@@ -34,6 +34,11 @@ class RunRequest:
         return self.loaded.definition
 
     @property
+    def preview_path(self) -> Path:
+        """The ledger of previews of this run."""
+        return RunDirectory(self.path, self.definition, self.config).preview_path
+
+    @property
     def is_new(self) -> bool:
         return not (self.path / RUN_FILE).exists()
 
@@ -48,8 +53,8 @@ def resolve_request(
     overrides: Mapping[str, Any],
     test: Path | None,
     passages: Sequence[Path],
-    fresh: Stage | None,
-    until: Stage | None,
+    fresh: Stage | None = None,
+    until: Stage | None = None,
 ) -> RunRequest:
     """Find the definition, the settings and the directory of a run; nothing is created.
 

@@ -1,0 +1,74 @@
+"""An instructor that is looked at while it works: what it wrote is remembered, for showing it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from taskdef.instruct.protocol import Draft, Instructor, Spending
+from taskdef.records import Demo, Origin, Passage, Sample, TaskDefinition
+
+
+class WatchedInstructor:
+    """Passes everything on to an instructor and remembers the drafts and votes, for showing them."""
+
+    def __init__(self, instructor: Instructor) -> None:
+        self._instructor = instructor
+        self.name = instructor.name
+        self.labels_by_construction = instructor.labels_by_construction
+        self.meter = instructor.meter
+        self.drafts: dict[str, Draft] = {}
+        """By the id that the draft's sample or drop has."""
+        self.votes: dict[str, list[str]] = {}
+        """Further answers by input."""
+
+    async def keywords(self, definition: TaskDefinition) -> list[str]:
+        return await self._instructor.keywords(definition)
+
+    async def pattern(self, definition: TaskDefinition) -> str:
+        return await self._instructor.pattern(definition)
+
+    async def generate(
+        self,
+        definition: TaskDefinition,
+        *,
+        passage: Passage | None,
+        pattern: str,
+        demos: tuple[Demo, ...],
+        index: int,
+        temperature: float,
+    ) -> Draft:
+        draft = await self._instructor.generate(
+            definition, passage=passage, pattern=pattern, demos=demos, index=index, temperature=temperature
+        )
+        self.drafts[f"s{index:05d}"] = draft
+        return draft
+
+    async def answer(
+        self, definition: TaskDefinition, sample_input: str, *, count: int, temperature: float
+    ) -> list[str]:
+        answers = await self._instructor.answer(definition, sample_input, count=count, temperature=temperature)
+        self.votes[sample_input] = answers
+        return answers
+
+    async def rewrite(
+        self,
+        definition: TaskDefinition,
+        sample: Sample,
+        direction: Literal[Origin.HARDER, Origin.EASIER],
+        *,
+        pattern: str,
+        temperature: float,
+    ) -> Draft:
+        draft = await self._instructor.rewrite(definition, sample, direction, pattern=pattern, temperature=temperature)
+        self.drafts[f"{sample.id}-{direction.value}"] = draft
+        return draft
+
+    def spending(self) -> Spending:
+        return self._instructor.spending()
+
+    @property
+    def in_flight(self) -> int:
+        return self._instructor.in_flight
+
+    async def close(self) -> None:
+        await self._instructor.close()

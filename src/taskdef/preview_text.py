@@ -1,0 +1,298 @@
+"""A preview, readable: every sample on its way, what is kept at each stage, what the full run will take.
+
+Results go to stdout; in a pipe nothing is coloured or wrapped. What models wrote is shown without control characters,
+which could move a terminal's cursor.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from taskdef.instruct.meter import Meter, Work
+from taskdef.preview import ATTEMPTS, Preview
+from taskdef.projection import Projection, Range
+from taskdef.records import Attempt, Drop, DropReason, Sample, Verdict
+from taskdef.show import print_table
+from taskdef.terminal import duration
+
+_PIPED_WIDTH = 1000
+_PASSAGE, _QUESTION, _OUTPUT, _RAW = 280, 1200, 400, 800
+_MOST_ANSWERS = 5
+_LABEL = 12
+_NOT_WRITTEN = (DropReason.INSTRUCTOR_FAILED, DropReason.UNPARSEABLE, DropReason.NO_REWRITE)
+_SCREENED = (DropReason.DUPLICATE, DropReason.OVERLAPS_TEST, DropReason.OVERLAPS_DEMO)
+_DIRECTIONS = {True: "harder", False: "easier"}
+
+
+def print_preview(preview: Preview) -> None:
+    """Print everything that was found on stdout."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    if preview.keywords:
+        console.print(Text(f"keywords  {', '.join(map(_clean, preview.keywords))}"))
+        console.print(Text(f"passages  {preview.passages:,}"))
+    if preview.pattern:
+        console.print(Text(f"pattern   {_clean(preview.pattern, _OUTPUT)}"))
+    for number, outcome in enumerate(preview.outcomes):
+        _print_draft(console, preview, number, outcome)
+    for heading, lines in _sections(preview):
+        console.print()
+        console.print(Text(heading, style="bold"))
+        if preview.meter is not None and heading.startswith("instructor "):
+            print_table(
+                ("purpose", "answers", "calls", "read", "written", "cost (usd)", "each"), _purposes(preview.meter)
+            )
+        for line in lines:
+            console.print(Text(f"  {line}"), soft_wrap=True)
+    if preview.projection is not None:
+        console.print()
+        console.print(Text("the full run, if later drafts are like these (95% ranges)", style="bold"))
+        print_table(("", "about", "range", "previewed", "left to ask"), _projection_rows(preview))
+        for line in _time_lines(preview):
+            console.print(Text(line), soft_wrap=True)
+    if preview.lengths is not None and (warning := preview.lengths.warning(preview.context)):
+        first, _, rest = warning.partition("\n")
+        console.print()
+        console.print(Text("warning: ", style="bold yellow").append(first, style="default"), soft_wrap=True)
+        console.print(Text(rest), soft_wrap=True)
+
+
+def shares(preview: Preview) -> list[tuple[str, int, int]]:
+    """(what, how many of it, out of how many) for each step that can lose a draft, a sample or a rewrite."""
+    rewrites = list(preview.rewrites.values())
+    rows = _kept_shares("drafts", preview.outcomes)
+    if preview.attempts:
+        verdicts = Counter(attempt.verdict for attempt in preview.attempts.values())
+        rows.append(("samples the base model solved", verdicts[Verdict.CORRECT], len(preview.attempts)))
+    if rewrites:
+        rows += _kept_shares("rewrites", rewrites)
+    return rows
+
+
+def _kept_shares(name: str, outcomes: Sequence[Sample | Drop]) -> list[tuple[str, int, int]]:
+    reasons = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, Drop))
+    left, rows = len(outcomes), []
+    for what, lost in (
+        ("that hold a sample", _NOT_WRITTEN),
+        ("that pass the screen", _SCREENED),
+        ("with a readable answer", (DropReason.GOLD_FAILS,)),
+        ("labelled by the vote", (DropReason.NO_MAJORITY,)),
+        ("in all", ()),
+    ):
+        kept = left - sum(reasons[reason] for reason in lost)
+        rows.append((f"{name} {what}", kept, left if lost else len(outcomes)))
+        left = kept
+    return rows
+
+
+def _sections(preview: Preview) -> Iterator[tuple[str, list[str]]]:
+    if preview.outcomes:
+        lines = [
+            f"{what:<34} {kept:>4} of {of:<4} {f'{kept / of:.0%}' if of else '':>5}"
+            for what, kept, of in shares(preview)
+        ]
+        reasons = Counter(drop.reason.value for drop in [*preview.drops, *_dropped(preview), *preview.too_long])
+        lines += [f"dropped: {', '.join(f'{count} {reason}' for reason, count in reasons.items()) or 'none'}"]
+        yield "kept at each stage", lines
+    if preview.meter is not None:
+        yield f"instructor {preview.config.instructor}", _spending_lines(preview)
+    if preview.lengths is not None:
+        lines = [preview.lengths.text()]
+        truncated = [attempt for attempt in _all_attempts(preview) if attempt.verdict is Verdict.TRUNCATED]
+        if truncated:
+            lines.append(f"{len(truncated)} of {len(_all_attempts(preview))} were cut before their answer was complete")
+        if preview.lengths.tokens_a_second is not None:
+            lines.append(f"{preview.lengths.tokens_a_second:,.0f} tokens a second, decoded in the largest batch here")
+        if preview.warm_up:
+            lines.append(
+                f"the full run would warm it up first: {preview.warm_up}; verdicts and lengths change by that, and so "
+                "may which samples get harder and which easier"
+            )
+        yield f"base model {preview.config.base_model}", lines
+
+
+def _spending_lines(preview: Preview) -> list[str]:
+    meter = preview.meter
+    assert meter is not None
+    lines = []
+    initial = len(preview.samples)
+    pool = initial + sum(isinstance(rewrite, Sample) for rewrite in preview.rewrites.values())
+    if preview.synthesis is not None and initial:
+        lines.append(f"a sample kept by synthesize takes {_each_text(preview.synthesis, initial)}")
+    if preview.rewrites and pool:
+        lines.append(f"one of the {pool} kept in all, rewrites among them, takes {_each_text(meter.total(), pool)}")
+    paid, before = preview.paid, preview.paid_before
+    if paid is not None and before is not None:
+        new = paid.calls - before.calls
+        lines.append(
+            f"asked now: {new:,} calls; {'the previews in all' if before.calls else 'in all'}: {paid}"
+            if new != paid.calls or new
+            else "asked now: nothing; every answer was known"
+        )
+    return lines
+
+
+def _purposes(meter: Meter) -> Iterator[tuple[str, ...]]:
+    for purpose, work in meter.work.items():
+        if work.done:
+            seconds = f"{work.seconds / work.calls:.1f} s" if work.calls else ""
+            tokens = (f"{work.read:,}", f"{work.written:,}") if work.read else ("unknown", "unknown")
+            yield purpose, f"{work.responses:,}", f"{work.calls:,}", *tokens, _cost_text(work), seconds
+
+
+def _projection_rows(preview: Preview) -> list[tuple[str, ...]]:
+    projection, meter = preview.projection, preview.meter
+    assert projection is not None
+    rows: list[tuple[str, ...]] = [
+        _row("drafts", projection.drafts, str(len(preview.outcomes))),
+        _row("samples kept", projection.samples, str(len(preview.samples))),
+        _row("with rewrites", projection.pool, str(preview.seen().kept + preview.seen().rewrites_kept)),
+    ]
+    if meter is None:
+        return rows
+    so_far, rest = meter.total(), projection.rest
+    rows += [
+        (*_row("instructor calls", projection.calls, f"{so_far.calls:,}"), _range(rest["calls"])),
+        (*_row("answers", projection.responses, f"{so_far.responses:,}"), _range(rest["responses"])),
+    ]
+    for name, found, known in (
+        ("tokens read", projection.read, so_far.read),
+        ("tokens written", projection.written, so_far.written),
+    ):
+        if found is None:
+            rows.append((name, "unknown", "the endpoint does not count tokens", "", ""))
+        else:
+            rows.append((*_row(name, found, f"{known:,}"), _range(rest[name.split()[1]])))
+    if projection.cost is None:
+        rows.append(("cost (usd)", "unknown", "no price for this model", "unknown", "unknown"))
+    else:
+        cost = projection.cost
+        rows.append(
+            ("cost (usd)", f"{cost.middle:.4f}", _range(cost, 4), f"{so_far.cost:.4f}", _range(rest["cost"], 4))
+        )
+    return [(*row, "", "", "")[:5] for row in rows]
+
+
+def _time_lines(preview: Preview) -> Iterator[str]:
+    projection: Projection | None = preview.projection
+    if projection is not None and projection.seconds is not None:
+        seconds = projection.seconds
+        yield (
+            f"instructor time  {duration(seconds.low)} to {duration(seconds.high)}: with "
+            f"{preview.config.instruct.concurrency} calls in flight at the latency of now, or as few as here"
+        )
+    if (sampling := preview.sampling) is not None:
+        yield (
+            f"base model time  {duration(sampling.least_seconds)} to {duration(sampling.most_seconds)} of decoding "
+            f"({sampling.fewest:,.0f} to {sampling.most:,.0f} completions: greedy, scoring, rollouts"
+            f"{', held-out rows' if preview.test_rows else ''}), if lengths stay as here; "
+            "the passes of training over its rollouts are not measured"
+        )
+
+
+def _print_draft(console: Console, preview: Preview, number: int, outcome: Sample | Drop) -> None:
+    console.print()
+    console.print(Text(f"draft {outcome.id}", style="bold"))
+    lines = list(_draft_lines(preview, number, outcome))
+    if not sys.stdout.isatty():
+        for label, text in lines:
+            print(f"  {label:<{_LABEL}}{text.replace(chr(10), chr(10) + ' ' * (_LABEL + 2))}")
+        return
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in lines:
+        grid.add_row(Text(label), Text(text))
+    console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+
+
+def _draft_lines(preview: Preview, number: int, outcome: Sample | Drop) -> Iterator[tuple[str, str]]:
+    plan = preview.plans[number]
+    if plan.passage is not None:
+        yield "passage", f"{plan.passage.source}: {_clean(plan.passage.text, _PASSAGE)}"
+    if plan.demos:
+        yield "demos", str(len(plan.demos))
+    yield from _sample_lines(preview, outcome, "question")
+    if isinstance(outcome, Drop):
+        return
+    attempt = preview.attempts.get(outcome.id)
+    if attempt is not None:
+        yield "base model", _verdict_text(attempt)
+        scored = preview.scored.get(outcome.id, [])
+        solved = sum(each.verdict is Verdict.CORRECT for each in scored)
+        yield "", f"{solved} of {ATTEMPTS} attempts at {preview.config.select.temperature} correct"
+        if outcome.id in preview.rewrites:
+            direction = _DIRECTIONS[attempt.verdict is Verdict.CORRECT]
+            yield from _sample_lines(preview, preview.rewrites[outcome.id], direction)
+    elif too_long := [drop for drop in preview.too_long if drop.id == outcome.id]:
+        yield "base model", f"left out, {too_long[0].reason.value}: {_clean(too_long[0].detail, _RAW)}"
+
+
+def _sample_lines(preview: Preview, outcome: Sample | Drop, label: str) -> Iterator[tuple[str, str]]:
+    draft = preview.drafts.get(outcome.id)
+    if draft is not None:
+        yield label, _clean(draft.input, _QUESTION)
+        solution = outcome.solution if isinstance(outcome, Sample) else draft.solution
+        yield "solution", _clean(solution, _OUTPUT)
+        was_voted_on = isinstance(outcome, Sample) or outcome.reason is DropReason.NO_MAJORITY
+        if was_voted_on and (votes := preview.votes.get(draft.input)):
+            yield "votes", _votes_text(votes)
+    if isinstance(outcome, Sample):
+        label_text = "right by construction" if not outcome.vote_count else f"{outcome.votes} of {outcome.vote_count}"
+        yield "label", f"{_clean(outcome.answer)} ({label_text})"
+    else:
+        first = "dropped" if draft is not None or label == "question" else label
+        yield first, f"{outcome.reason.value}: {_clean(outcome.detail, _RAW)}"
+
+
+def _votes_text(votes: Sequence[tuple[str | None, int]]) -> str:
+    parts = [f"{'unreadable' if answer is None else _clean(answer, 60)} x{count}" for answer, count in votes]
+    more = len(parts) - _MOST_ANSWERS
+    return ", ".join(parts[:_MOST_ANSWERS]) + (f" and {more} other answers" if more > 0 else "")
+
+
+def _verdict_text(attempt: Attempt) -> str:
+    read = "" if attempt.answer is None else f", read {_clean(attempt.answer, 60)}"
+    return f"{attempt.verdict.value.upper()}{read}, {attempt.token_count} tokens: {_clean(attempt.text, _OUTPUT)}"
+
+
+def _row(name: str, found: Range, known: str) -> tuple[str, str, str, str]:
+    return name, f"{found.middle:,.0f}", _range(found), known
+
+
+def _range(found: Range, digits: int = 0) -> str:
+    return f"{found.low:,.{digits}f} to {found.high:,.{digits}f}"
+
+
+def _cost_text(work: Work) -> str:
+    if work.unpriced == work.responses:
+        return "unknown"
+    return f"{work.cost:.4f}" + (f" and {work.unpriced} answers of unknown cost" if work.unpriced else "")
+
+
+def _each_text(work: Work, kept: int) -> str:
+    tokens = (
+        f"{work.read / kept:,.0f} tokens read, {work.written / kept:,.0f} written" if work.read else "tokens unknown"
+    )
+    cost = "cost unknown: no price for this model" if work.unpriced else f"{work.cost / kept:.4f} usd"
+    return f"{work.calls / kept:.1f} calls, {tokens}, {cost}"
+
+
+def _all_attempts(preview: Preview) -> list[Attempt]:
+    return [*preview.attempts.values(), *(each for attempts in preview.scored.values() for each in attempts)]
+
+
+def _dropped(preview: Preview) -> list[Drop]:
+    return [rewrite for rewrite in preview.rewrites.values() if isinstance(rewrite, Drop)]
+
+
+def _clean(text: str, longest: int = 200) -> str:
+    """Without control characters, cut where it is long."""
+    cut = text if len(text) <= longest else f"{text[:longest]}…"
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in cut)
