@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -56,6 +57,8 @@ class Row:
     engine: str
     passages: int
     build: float
+    cpu: float
+    """Of the build's processes together, imports included: what is left of a comparison where others use the cores."""
     peak: int
     """Of the build, over the bare interpreter."""
     disk: int
@@ -70,12 +73,14 @@ class Row:
 def measure(engine: str, passages: Path, count: int, scratch: Path) -> Row:
     folder = scratch / f"{engine}-{count}"
     shutil.rmtree(folder, ignore_errors=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), "build", engine, str(passages), str(count), str(folder), str(RESULTS), *WORDS],
         stdout=subprocess.PIPE,
         text=True,
     )
     peak = watch(process)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert process.stdout is not None
     built = json.loads(process.stdout.read() or "{}")
     if process.returncode:
@@ -98,6 +103,7 @@ def measure(engine: str, passages: Path, count: int, scratch: Path) -> Row:
         engine,
         count,
         built["seconds"],
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         max(0, peak - bare_interpreter()),
         disk,
         statistics.median(walls) if walls else built["seconds"],
@@ -140,13 +146,13 @@ def bare_interpreter() -> int:
 
 def print_rows(rows: list[Row]) -> None:
     print(
-        f"\n{'passages':>10} {'engine':<16} {'build s':>8} {'peak MB':>8} {'disk MB':>8} "
+        f"\n{'passages':>10} {'engine':<16} {'build s':>8} {'cpu s':>7} {'peak MB':>8} {'disk MB':>8} "
         f"{'cold query s':>13} {'worst':>6} {'again s':>8} {'results':>8}"
     )
     for row in sorted(rows, key=lambda row: row.passages):
         print(
-            f"{row.passages:>10,} {row.engine:<16} {row.build:>8.1f} {row.peak / 1e6:>8.0f} {row.disk / 1e6:>8.0f} "
-            f"{row.cold:>13.2f} {row.cold_worst:>6.2f} {row.again:>8.3f} {row.found:>8,}"
+            f"{row.passages:>10,} {row.engine:<16} {row.build:>8.1f} {row.cpu:>7.1f} {row.peak / 1e6:>8.0f} "
+            f"{row.disk / 1e6:>8.0f} {row.cold:>13.2f} {row.cold_worst:>6.2f} {row.again:>8.3f} {row.found:>8,}"
         )
 
 
@@ -188,7 +194,7 @@ def print_verdicts(rows: list[Row]) -> None:
     print(f"\nat {size:,} passages:")
     print(
         f"  build: {own.build / fastest.build:.2f} of the fastest other's "
-        f"({own.build:.1f} s, {fastest.engine} {fastest.build:.1f} s)"
+        f"({own.build:.1f} s, {fastest.engine} {fastest.build:.1f} s; cpu {own.cpu:.1f} and {fastest.cpu:.1f} s)"
     )
     print(f"  peak:  {own.peak / 2**30:.2f} GiB above the interpreter")
     print(f"  query: {own.cold:.2f} s for {own.found:,} passages from a cold process (worst {own.cold_worst:.2f} s)")
