@@ -250,6 +250,8 @@ class Drop(Record):
     stage: Stage
     id: str
     """Id of the sample or of the draft."""
+    passage_id: str | None = None
+    """The passage that the draft was written from."""
     detail: str = ""
     """The offending text, or the id of the record it collides with; cut to a few hundred characters."""
 

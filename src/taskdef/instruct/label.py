@@ -60,7 +60,7 @@ async def label_drafts(
     async def label(request: LabelRequest, answer: str | None, failure: str) -> Sample | Drop:
         if answer is None:
             detail = failure or f"no readable answer in: …{request.draft.solution[-_DETAIL:]}"
-            outcome: Sample | Drop = Drop(reason=DropReason.GOLD_FAILS, stage=stage, id=request.id, detail=detail)
+            outcome: Sample | Drop = _drop(request, DropReason.GOLD_FAILS, stage, detail)
         elif instructor.labels_by_construction:
             outcome = _sample(request, request.draft.solution, answer, votes=0, vote_count=0)
         else:
@@ -78,13 +78,17 @@ async def label_drafts(
             detail += f" {tally.answer!r}" if tally.answer is not None else " (a tie)"
             if unconfirmed:
                 detail += f": the draft's own; none of the {votes} further answers could be had and read"
-            return Drop(reason=DropReason.NO_MAJORITY, stage=stage, id=request.id, detail=detail)
+            return _drop(request, DropReason.NO_MAJORITY, stage, detail)
         winner = random.Random(f"{seed}/solution/{request.id}").choice(tally.winners)
         return _sample(request, outputs[winner], tally.answer, votes=tally.votes, vote_count=tally.vote_count)
 
     return await asyncio.gather(
         *(label(request, reading.answer, reading.failure) for request, reading in zip(requests, readings, strict=True))
     )
+
+
+def _drop(request: LabelRequest, reason: DropReason, stage: Stage, detail: str) -> Drop:
+    return Drop(reason=reason, stage=stage, id=request.id, passage_id=request.passage_id, detail=detail)
 
 
 def _sample(request: LabelRequest, solution: str, answer: str, *, votes: int, vote_count: int) -> Sample:

@@ -97,5 +97,7 @@ def sift(
             kept.append(request)
         else:
             reason, detail = finding
-            drops[request.id] = Drop(reason=reason, stage=stage, id=request.id, detail=detail[:_DETAIL])
+            drops[request.id] = Drop(
+                reason=reason, stage=stage, id=request.id, passage_id=request.passage_id, detail=detail[:_DETAIL]
+            )
     return kept, drops

@@ -21,6 +21,7 @@ from taskdef import __version__
 from taskdef.records import Drop, Origin, Stage, Verdict
 from taskdef.report import browse, text
 from taskdef.report.diagnosis import diagnose
+from taskdef.report.fates import document_use, fate_tables, run_fates
 from taskdef.report.flow import draw_flow, flow_counts
 from taskdef.report.gather import Artifacts, gather
 from taskdef.report.panels import held_out_length_panels, pass_rate_panels, training_panels
@@ -59,6 +60,7 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
     script = (files / "templates" / "browser.js.jinja").read_text(encoding="utf-8")
     counts = flow_counts(artifacts)
     definition = definition_yaml(run.definition)
+    fates = run_fates(artifacts)
     return {
         "run": run,
         "artifacts": artifacts,
@@ -74,6 +76,8 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
         "diagnoses": diagnose(artifacts),
         "flow": draw_flow(counts) if counts else None,
         "drop_counts": _drop_counts(artifacts.drops),
+        "documents": document_use(fates, artifacts.passages),
+        "fate_tables": fate_tables(artifacts, fates),
         "pass_rates": pass_rate_panels(artifacts),
         "lengths": held_out_length_panels(artifacts),
         "curves": training_panels(artifacts),

@@ -52,6 +52,7 @@ async def write_draft(
     definition: TaskDefinition, plan: Plan, config: SynthesizeConfig, *, pattern: str, instructor: Instructor
 ) -> LabelRequest | Drop:
     """Have the draft written; a drop where the instructor gave nothing usable."""
+    passage_id = plan.passage.id if plan.passage else None
     try:
         draft = await instructor.generate(
             definition,
@@ -62,10 +63,11 @@ async def write_draft(
             temperature=config.temperature,
         )
     except DraftFailed as failure:
-        return Drop(reason=failure.reason, stage=Stage.SYNTHESIZE, id=plan.id, detail=failure.detail[:_DETAIL])
+        detail = failure.detail[:_DETAIL]
+        return Drop(reason=failure.reason, stage=Stage.SYNTHESIZE, id=plan.id, passage_id=passage_id, detail=detail)
     return LabelRequest(
         id=plan.id,
         draft=draft,
-        passage_id=plan.passage.id if plan.passage else None,
+        passage_id=passage_id,
         domain=domain_of(definition, plan.passage, plan.index),
     )
