@@ -21,7 +21,7 @@ from taskdef.errors import BudgetReached, RunError
 from taskdef.instruct.load import load_instructor
 from taskdef.live import synthesis_outlook, with_spending
 from taskdef.progress import Progress, SilentProgress
-from taskdef.records import Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
+from taskdef.records import Attempt, Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
 from taskdef.store import STAGES, RunDirectory, StageDirectory, file_digest
 from taskdef.verify.isolated import Verifier
 
@@ -247,19 +247,20 @@ def _train(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
     from taskdef.train.loop import LOG_FILE
     from taskdef.train.stage import summarise, train_policy
 
-    samples = run.stage(Stage.SELECT).read_records("selected.jsonl", Sample)
+    scored, own_start = run.stage(Stage.SELECT), run.config.train.start
     with _verifier(run) as verifier:
-        steps = train_policy(
+        training = train_policy(
             run.definition,
-            samples,
+            scored.read_records("selected.jsonl", Sample),
             run.config,
-            start=starting_model(run),
+            start=own_start or starting_model(run),
             model_path=run.model_path,
             verifier=verifier,
             directory=directory,
+            recorded=[] if own_start else scored.read_partial("attempts.jsonl", Attempt),
             progress=progress,
         )
-    return [LOG_FILE], summarise(steps)
+    return [LOG_FILE, *training.artifacts], summarise(training, run.config.train.method)
 
 
 def _evaluate(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
@@ -398,6 +399,7 @@ def _with_instructor(
             config=run.config.instruct,
             seed=run.config.seed,
             also_known=[run.preview_path],  # what a preview asked is what this run would ask
+            say=progress.line,
         )
         try:
             before = instructor.spending()

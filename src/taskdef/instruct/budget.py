@@ -77,11 +77,12 @@ def parse_caps(text: str | None) -> Caps:
 class Budget:
     """What is spent and set aside, against the caps. One event loop at a time."""
 
-    def __init__(self, caps: Caps, spent: Amount) -> None:
-        """``spent``: what earlier processes spent, and what may have been billed for answers they lost."""
+    def __init__(self, caps: Caps, spent: Amount, aside: Amount = Amount()) -> None:
+        """``spent``: what earlier processes spent, and what may have been billed for answers they lost; ``aside``: what
+        they set aside for requests whose answers are still to come."""
         self.caps = caps
         self.spent = spent
-        self._aside = Amount()
+        self._aside = aside
         self._waiting: list[asyncio.Future[None]] = []
 
     async def set_aside(self, most: Amount) -> None:

@@ -46,13 +46,26 @@ class FaultKind(StrEnum):
     """Fewer or more responses than asked for, from an endpoint that gave the right number before."""
     TOO_LARGE = "too_large"
     """A body or text far longer than the tokens that were asked for can make."""
+    EXPIRED = "expired"
+    """A batch came to its end before this request's turn."""
+    CANCELLED = "cancelled"
+    """Its batch was cancelled at the server before this request's turn."""
 
 
 OVERLOAD = frozenset({FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.TIMED_OUT})
 """Faults that say: fewer at once."""
 OF_THE_MODEL = frozenset({FaultKind.NO_CHOICE, FaultKind.EMPTY, FaultKind.REFUSED})
 """Faults that a model repeats on the same prompt more often than a server does: tried again a few times only."""
-NEVER_BILLED = frozenset({FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.REJECTED, FaultKind.NO_CONNECTION})
+NEVER_BILLED = frozenset(
+    {
+        FaultKind.RATE_LIMITED,
+        FaultKind.UNAVAILABLE,
+        FaultKind.REJECTED,
+        FaultKind.NO_CONNECTION,
+        FaultKind.EXPIRED,
+        FaultKind.CANCELLED,
+    }
+)
 """Faults before any model was at work."""
 
 

@@ -9,7 +9,7 @@ meanwhile. Requests hold prompts and parameters, never a key.
     calls       one response: key, request, parameters, index, text, tokens, cost, latency, tries, finish reason
     prompts     the text of each prompt once, however many responses it got
     learned     what is known about an endpoint's habits
-    batches     batches that were submitted (see batch.py)
+    batches     batches that were submitted (see batch_records.py)
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS prompts (digest TEXT PRIMARY KEY, text TEXT NOT NULL)
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY,
     purpose TEXT NOT NULL,
-    state TEXT NOT NULL,            -- open, done, failed, lost (in flight when its process ended)
+    state TEXT NOT NULL,            -- open, done, failed, lost (in flight when its process ended);
+                                    -- queued (for a batch, not submitted yet), batched
     count INTEGER NOT NULL,         -- responses asked for
     fault TEXT,
     detail TEXT,
@@ -77,7 +78,24 @@ CREATE TABLE IF NOT EXISTS batches (
 _RESPONSE = (
     "response, finish_reason, prompt_tokens, completion_tokens, cached_tokens, cost, seconds, tries"  # as ChatResponse
 )
+_LAST_REQUEST = (  # also those that wait for another batch and are in no table any more
+    "SELECT MAX(id) FROM (SELECT id FROM requests UNION ALL SELECT json_extract(line.value, '$.number')"
+    " FROM batches, json_each(batches.lines, '$.lines') AS line WHERE batches.state != 'over')"
+)
 _MOST_VARIABLES = 500
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request on record whose answer is still to come."""
+
+    number: int
+    """Its id in the ledger."""
+    request: ChatRequest
+    indices: tuple[int, ...]
+    """Of the responses it asks for."""
+    most: Amount
+    """What is set aside for it."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +136,7 @@ class Ledger:
                 self._connection.execute("PRAGMA synchronous=FULL")
             self._check_version(create=not read_only)
             if not read_only:
-                (last,) = self._connection.execute("SELECT MAX(id) FROM requests").fetchone()
+                (last,) = self._connection.execute(_LAST_REQUEST).fetchone()
                 self._next_request = (last or 0) + 1
         except (sqlite3.Error, OSError) as error:
             raise self._fault(error) from None
@@ -133,15 +151,17 @@ class Ledger:
             found |= {row[0]: ChatResponse(*row[1:]) for row in rows}
         return found
 
-    async def open_request(self, request: ChatRequest, count: int, most: Amount) -> int:
-        """Put a request on record that is about to be sent and may cost ``most``; gives its id."""
+    async def open_request(self, request: ChatRequest, count: int, most: Amount, *, queued: bool = False) -> int:
+        """Put a request on record that is about to be sent, or ``queued`` for a batch, and may cost ``most``; gives its
+        id."""
         number = self._next_request
         self._next_request += 1
-        await self._write(
+        state = "queued" if queued else "open"
+        await self.write(
             (
                 "INSERT INTO requests (id, purpose, state, count, began_at, counted_tokens, counted_cost)"
-                " VALUES (?, ?, 'open', ?, ?, ?, ?)",
-                (number, request.purpose, count, time.time(), most.tokens, most.usd),
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (number, request.purpose, state, count, time.time(), most.tokens, most.usd),
             )
         )
         return number
@@ -166,13 +186,13 @@ class Ledger:
             "UPDATE requests SET state=?, fault=?, detail=?, seconds=?, prompt_tokens=?, cached_tokens=?,"
             " completion_tokens=?, cost=?, counted_tokens=?, counted_cost=? WHERE id=?"
         )
-        await self._write((statement, values), *self._responses(number, responses or {}, model, address))
+        await self.write((statement, values), *self._responses(number, responses or {}, model, address))
 
     async def copy(
         self, responses: Mapping[str, tuple[ChatRequest, ChatResponse]], *, model: str, address: str
     ) -> None:
         """Record responses that another run paid for."""
-        await self._write(*self._responses(None, responses, model, address))
+        await self.write(*self._responses(None, responses, model, address))
 
     def learned(self, endpoint: str) -> dict[str, bool]:
         """What is known about an endpoint's habits."""
@@ -181,21 +201,26 @@ class Ledger:
 
     async def learn(self, endpoint: str, habits: Mapping[str, bool]) -> None:
         """Keep an endpoint's habits."""
-        await self._write(
+        await self.write(
             *(("INSERT OR REPLACE INTO learned VALUES (?,?,?)", (endpoint, *habit)) for habit in habits.items())
         )
 
     def close_lost_requests(self) -> int:
-        """Mark the requests of processes that ended in their midst; gives how many. Only for the run's one writer."""
+        """Mark the requests of processes that ended in their midst; gives how many. Only for the run's one writer.
+
+        Requests in a batch are not lost: they go on at the server. Those that had not got into one were never sent.
+        """
         try:
+            self._connection.execute("DELETE FROM requests WHERE state='queued'")
             return self._connection.execute("UPDATE requests SET state='lost' WHERE state='open'").rowcount
         except sqlite3.Error as error:
             raise self._fault(error) from None
 
     def totals(self) -> LedgerTotals:
         """What everything recorded so far comes to."""
-        ((requests, failed, lost, prompt, cached, completion, cost, unpriced, tokens, usd),) = self._all(
-            "SELECT COUNT(*), TOTAL(state='failed'), TOTAL(state='lost'), TOTAL(prompt_tokens), TOTAL(cached_tokens),"
+        ((requests, failed, lost, in_batches, prompt, cached, completion, cost, unpriced, tokens, usd),) = self._all(
+            "SELECT COUNT(*), TOTAL(state='failed'), TOTAL(state='lost'), TOTAL(state IN ('queued', 'batched')),"
+            " TOTAL(prompt_tokens), TOTAL(cached_tokens),"
             " TOTAL(completion_tokens), TOTAL(cost), TOTAL(state='done' AND cost IS NULL),"
             " TOTAL(counted_tokens), TOTAL(counted_cost) FROM requests",
         )
@@ -207,6 +232,7 @@ class Ledger:
             requests=requests,
             failed_tries=int(failed),
             lost=int(lost),
+            in_batches=int(in_batches),
             responses=responses,
             from_cache=int(from_cache),
             prompt_tokens=int(prompt),
@@ -301,7 +327,7 @@ class Ledger:
             statements.append((f"INSERT OR IGNORE INTO calls VALUES ({','.join('?' * len(values))})", values))
         return statements
 
-    async def _write(self, *statements: tuple[str, Sequence[Any]]) -> None:
+    async def write(self, *statements: tuple[str, Sequence[Any]]) -> None:
         """Commit with everything else that becomes due in this turn of the event loop."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()

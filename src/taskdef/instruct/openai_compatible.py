@@ -96,8 +96,8 @@ class OpenAIEndpoint:
                     response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response, stream=True)
                     content = await _read_bounded(response, limit)
             except openai.APIStatusError as error:
-                if not self._adjust(body, error):
-                    raise self._status_fault(error) from None
+                if not self.adjust(body, error):
+                    raise self.status_fault(error) from None
             except (openai.APIConnectionError, httpx2.TransportError) as error:
                 raise self._connection_fault(error) from None
             except TimeoutError:
@@ -181,7 +181,7 @@ class OpenAIEndpoint:
         if got == asked:
             self.habits.setdefault(COUNT, True)
             return ""
-        if got == 1 and COUNT not in self.habits:
+        if got == 1 and not self.habits.get(COUNT):
             self.habits[COUNT] = False  # not a fault: it does not know the parameter
             return ""
         return FaultKind.WRONG_COUNT.value
@@ -198,7 +198,7 @@ class OpenAIEndpoint:
             raise Fault(FaultKind.TOO_LARGE, f"{len(text):,} characters for {max_tokens} tokens asked for")
         return Choice(clean_unicode(text), str(choice.get("finish_reason") or ""))
 
-    def _adjust(self, sent: dict[str, Any], error: Any) -> bool:
+    def adjust(self, sent: dict[str, Any], error: Any) -> bool:
         """Learn from a refused parameter; True where the request is worth repeating at once without it.
 
         Looks at what was sent, not at what is known by now: many requests may be refused for the same reason at once.
@@ -231,7 +231,7 @@ class OpenAIEndpoint:
             return False
         return not self.habits.get(SCHEMA) or is_about_schema(message)
 
-    def _status_fault(self, error: Any) -> Exception:
+    def status_fault(self, error: Any) -> Exception:
         """The fault that a status stands for; InstructorError for those that no other request would change."""
         status, said = error.status_code, self._said(error)
         where = f"openai:{self.model}@{self.address}"

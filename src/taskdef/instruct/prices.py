@@ -1,4 +1,8 @@
-"""What a request costs: by the prices in the config, else by genai-prices, else unknown. Never a guess, never 0."""
+"""What a request costs: by the prices in the config, else by genai-prices, else unknown. Never a guess, never 0.
+
+In a batch (``instruct.batch``) a request costs half of the config's prices, or the batch rate that genai-prices lists.
+Where it lists none for a model, the full rate counts: that is never less than what is billed, so that a cap holds.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from taskdef.instruct.chat import Usage
 
 _MILLION = 1_000_000
 _TOKENS_LOOKED_UP = 1_000
+_BATCH_SHARE = 0.5
+"""Of the price, in OpenAI's Batch API and those like it."""
 
 
 class Prices:
@@ -49,7 +55,8 @@ class Prices:
             cached_price = config.price_input if config.price_cached_input is None else config.price_cached_input
             uncached = usage.prompt_tokens - usage.cached_tokens
             dollars = uncached * config.price_input + usage.cached_tokens * cached_price
-            return (dollars + usage.completion_tokens * config.price_output) / _MILLION
+            share = _BATCH_SHARE if config.batch else 1.0
+            return share * (dollars + usage.completion_tokens * config.price_output) / _MILLION
         return self._look_up(usage) if self._is_listed else None
 
     def _look_up(self, usage: Usage) -> float | None:
@@ -60,7 +67,10 @@ class Prices:
             counted["cache_read_tokens"] = usage.cached_tokens
         try:
             found = genai_prices.calc_price(
-                genai_prices.Usage(**counted), model_ref=self._model, provider_api_url=self._address
+                genai_prices.Usage(**counted),
+                model_ref=self._model,
+                provider_api_url=self._address,
+                price_context={"processing": "batch"} if self._config.batch else None,
             )
         except LookupError:
             return None

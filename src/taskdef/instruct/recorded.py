@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
 from taskdef.errors import InstructorError
+from taskdef.instruct.batch import Batches
 from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, request_keys
-from taskdef.instruct.ledger import Ledger
+from taskdef.instruct.ledger import Ledger, Sent
 from taskdef.instruct.meter import Meter
 from taskdef.instruct.protocol import Spending
 from taskdef.instruct.sender import Sender
@@ -30,6 +32,7 @@ class RecordedChat:
         self._caches = caches
         self._reused = 0
         self._pending: dict[str, asyncio.Task[tuple[dict[int, ChatResponse], str]]] = {}
+        self._earlier: dict[str, asyncio.Task[tuple[dict[int, ChatResponse], str]]] | None = None
         self._sending: set[asyncio.Task[tuple[dict[int, ChatResponse], str]]] = set()
 
     async def complete(self, request: ChatRequest) -> ChatResponse:
@@ -64,20 +67,22 @@ class RecordedChat:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way: paid for, and kept if they are waited for."""
-        return self.sender.in_flight
+        """Requests under way: paid for, and kept if they are waited for. Batches wait for nobody."""
+        return self.sender.in_flight if self.sender.batches is None else 0
 
     async def close(self) -> None:
         """Begin nothing new, take what is under way into the ledger, then close endpoint, ledger and caches."""
         self.sender.stop()
         try:
             until = time.monotonic() + _LONGEST_DRAIN
-            while self._sending and self.sender.in_flight and time.monotonic() < until:
+            while self._sending and self.in_flight and time.monotonic() < until:
                 await asyncio.wait(self._sending, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in self._sending:
                 task.cancel()
             await asyncio.gather(*self._sending, return_exceptions=True)
+            if self.sender.batches is not None:
+                await self.sender.batches.close()
             await self.sender.endpoint.close()
             for ledger in (self.ledger, *self._caches):
                 ledger.close()
@@ -88,6 +93,8 @@ class RecordedChat:
         self.meter.began(request.purpose)
         keys = request_keys(request, count, model=endpoint.model, address=endpoint.address)
         indices = dict(zip(keys, range(request.index, request.index + count), strict=True))
+        if self.sender.batches is not None:
+            await self._wait_for_earlier(self.sender.batches, keys)
         known = self.ledger.get(keys)
         self._reused += len(known)
         found = {indices[key]: response for key, response in known.items()}
@@ -111,19 +118,47 @@ class RecordedChat:
     def _begin(
         self, request: ChatRequest, keys: Sequence[str], indices: Sequence[int]
     ) -> asyncio.Task[tuple[dict[int, ChatResponse], str]]:
-        task = asyncio.ensure_future(self._send(request, indices))
-        self._sending.add(task)
+        task = self._in_background(self._send(request, indices))
         self._pending |= dict.fromkeys(keys, task)
+
+        def forget(_: asyncio.Task[tuple[dict[int, ChatResponse], str]]) -> None:
+            for key in keys:
+                self._pending.pop(key, None)
+
+        task.add_done_callback(forget)
+        return task
+
+    def _in_background(
+        self, work: Coroutine[Any, Any, tuple[dict[int, ChatResponse], str]]
+    ) -> asyncio.Task[tuple[dict[int, ChatResponse], str]]:
+        task = asyncio.ensure_future(work)
+        self._sending.add(task)
 
         def forget(done: asyncio.Task[tuple[dict[int, ChatResponse], str]]) -> None:
             self._sending.discard(done)
-            for key in keys:
-                self._pending.pop(key, None)
             if not done.cancelled():
                 done.exception()  # whoever waited has it; where nobody does any more, it is no news
 
         task.add_done_callback(forget)
         return task
+
+    async def _wait_for_earlier(self, batches: Batches, keys: Sequence[str]) -> None:
+        """Wait for answers that an earlier process asked for in a batch; then they are on record, or have failed."""
+        if self._earlier is None:
+            self._earlier = {}
+            endpoint = self.sender.endpoint
+            for sent in batches.begun():
+                task = self._in_background(self._take_up(sent))
+                for index in sent.indices:
+                    own = replace(sent.request, index=index)
+                    self._earlier[request_keys(own, 1, model=endpoint.model, address=endpoint.address)[0]] = task
+        for task in {self._earlier[key] for key in keys if key in self._earlier}:
+            await asyncio.shield(task)
+
+    async def _take_up(self, sent: Sent) -> tuple[dict[int, ChatResponse], str]:
+        responses = await self.sender.take_up(sent)
+        await self._to_caches(sent.request, responses)
+        return responses, ""
 
     async def _send(self, request: ChatRequest, indices: Sequence[int]) -> tuple[dict[int, ChatResponse], str]:
         try:

@@ -11,16 +11,20 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import MappingProxyType
 
 from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
+from taskdef.instruct.batch import Batches, LeftAtServer, NeverSent
+from taskdef.instruct.batch_records import total
 from taskdef.instruct.budget import Amount, Budget, parse_caps
 from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, Endpoint, Reply, Usage, request_keys
 from taskdef.instruct.concurrency import AdaptiveLimit, MinuteLimit
 from taskdef.instruct.faults import NEVER_BILLED, OF_THE_MODEL, OVERLOAD, Fault, FaultKind
-from taskdef.instruct.ledger import Ledger, Settled
+from taskdef.instruct.ledger import Ledger, Sent, Settled
 from taskdef.instruct.prices import Prices
 
 _LONGEST_WAIT = 120.0
@@ -41,14 +45,24 @@ class Sender:
     """One endpoint with its limits, its cap and its ledger."""
 
     def __init__(
-        self, endpoint: Endpoint, ledger: Ledger, config: InstructorConfig, *, backoff_seconds: float = 0.5
+        self,
+        endpoint: Endpoint,
+        ledger: Ledger,
+        config: InstructorConfig,
+        *,
+        batches: Batches | None = None,
+        backoff_seconds: float = 0.5,
     ) -> None:
         """Takes over the habits and the spending of earlier processes from the ledger.
+
+        With ``batches`` every request goes through them. Limits on requests in flight and a minute are not theirs: what
+        waits in a batch holds nobody up.
 
         Raises InstructorError where the cap is in money and no price is known.
         """
         self.endpoint = endpoint
         self.ledger = ledger
+        self.batches = batches
         self.prices = Prices(endpoint.model, endpoint.address, config)
         self.limit = AdaptiveLimit(config.concurrency)
         self._config = config
@@ -64,7 +78,8 @@ class Sender:
         ledger.close_lost_requests()
         endpoint.habits.update(ledger.learned(self._name))
         self._known_habits = dict(endpoint.habits)
-        self.budget = Budget(caps, ledger.totals().counted)
+        in_batches = total(batches.begun()) if batches is not None else Amount()
+        self.budget = Budget(caps, ledger.totals().counted - in_batches, aside=in_batches)
         self._has_connected = False
         self._exhausted_in_a_row = 0
         self._is_stopping = False
@@ -106,60 +121,103 @@ class Sender:
     async def _try(self, request: ChatRequest, indices: Sequence[int], *, tries: int) -> dict[int, ChatResponse]:
         """One exchange, on record. Raises Fault."""
         most = self._most(request, len(indices))
-        async with self.limit.slot(_LATER.get(request.purpose, 0)) as began:
-            self._refuse_if_stopping()
-            for limit, units in zip(self._per_minute, (1, self._expected_tokens(request, len(indices))), strict=True):
-                await limit.take(units)
+        async with self._turn(request, len(indices)) as began:
             await self.budget.set_aside(most)
-            used = Amount()
             try:
                 self._refuse_if_stopping()
-                number = await self.ledger.open_request(request, len(indices), most)
-                used = most  # until it is known better: also where this is cancelled
-                self._exchanging += 1
-                started = time.monotonic()
-                try:
-                    reply = await self.endpoint.ask(request, len(indices))
-                except Fault as fault:
-                    settled = self._failed(fault, most, time.monotonic() - started)
-                    used = settled.counted
-                    await self.ledger.settle(number, settled)
-                    if fault.kind in OVERLOAD:
-                        self.limit.overloaded(began, fault.retry_after)
-                    raise
-                except InstructorError as error:
-                    used = Amount(calls=1)  # refused before any model was at work
-                    seconds = time.monotonic() - started
-                    rejected = FaultKind.REJECTED.value
-                    await self.ledger.settle(
-                        number, Settled("failed", None, None, used, seconds, rejected, error.message[:300])
-                    )
-                    raise
-                finally:
-                    self._exchanging -= 1
-                self._has_connected = True
-                self._exhausted_in_a_row = 0
-                settled = self._done(reply, most, time.monotonic() - started)
-                used = settled.counted
-                responses = self._responses(reply, indices, settled, tries)
-                await self._record(number, settled, request, responses)
-            finally:
-                self.budget.settle(most, used)
-            self.limit.succeeded(reply.usage.completion_tokens if reply.usage else len(responses))
+                queued = self.batches is not None
+                number = await self.ledger.open_request(request, len(indices), most, queued=queued)
+            except BaseException:
+                self.budget.settle(most, Amount())
+                raise
+            sent = Sent(number, request, tuple(indices), most)
+            if self.batches is not None:
+                return await self._receive(sent, self.batches.ask(sent), tries)
+            try:
+                responses = await self._receive(sent, self.endpoint.ask(request, len(indices)), tries)
+            except Fault as fault:
+                if fault.kind in OVERLOAD:
+                    self.limit.overloaded(began, fault.retry_after)
+                raise
+            self.limit.succeeded(sum(each.completion_tokens for each in responses.values()) or len(responses))
             return responses
 
-    async def _record(
-        self, number: int, settled: Settled, request: ChatRequest, responses: dict[int, ChatResponse]
+    @asynccontextmanager
+    async def _turn(self, request: ChatRequest, count: int) -> AsyncIterator[float]:
+        """Wait until this request may be sent; gives when that was (``time.monotonic()``)."""
+        if self.batches is not None:
+            yield time.monotonic()
+            return
+        async with self.limit.slot(_LATER.get(request.purpose, 0)) as began:
+            self._refuse_if_stopping()
+            for limit, units in zip(self._per_minute, (1, self._expected_tokens(request, count)), strict=True):
+                await limit.take(units)
+            yield began
+
+    async def take_up(self, sent: Sent) -> dict[int, ChatResponse]:
+        """The responses to a request that an earlier process put into a batch, recorded; none where it failed.
+
+        Raises InstructorError where the batch cannot be seen.
+        """
+        assert self.batches is not None
+        try:
+            return await self._receive(sent, self.batches.answer_to(sent), tries=1)
+        except Fault:
+            return {}  # counted; whoever wants it asks again
+
+    async def _receive(self, sent: Sent, answer: Awaitable[Reply], tries: int) -> dict[int, ChatResponse]:
+        """Wait for the answer and put it on record; what was set aside is given back. Raises Fault."""
+        used = sent.most  # until it is known better: also where this is cancelled
+        started = time.monotonic()
+        self._exchanging += 1
+        try:
+            try:
+                reply = await answer
+            except Fault as fault:
+                settled = self._failed(fault, sent.most, time.monotonic() - started)
+                used = settled.counted
+                await self._settle(sent, settled)
+                raise
+            except NeverSent:
+                used = Amount()
+                assert self.batches is not None
+                await self.batches.forget(sent)
+                return {}
+            except LeftAtServer:
+                raise
+            except InstructorError as error:
+                used = Amount(calls=1)  # refused before any model was at work
+                seconds = time.monotonic() - started
+                rejected = FaultKind.REJECTED.value
+                await self._settle(sent, Settled("failed", None, None, used, seconds, rejected, error.message[:300]))
+                raise
+            finally:
+                self._exchanging -= 1
+            self._has_connected = True
+            self._exhausted_in_a_row = 0
+            settled = self._done(reply, sent.most, time.monotonic() - started)
+            used = settled.counted
+            responses = self._responses(reply, sent.indices, settled, tries)
+            await self._settle(sent, settled, responses)
+        finally:
+            self.budget.settle(sent.most, used)
+        return responses
+
+    async def _settle(
+        self, sent: Sent, settled: Settled, responses: Mapping[int, ChatResponse] = MappingProxyType({})
     ) -> None:
+        """Record how a request ended, and what was learned about the endpoint."""
         model, address = self.endpoint.model, self.endpoint.address
         rows = {}
         for index, response in responses.items():
-            own = replace(request, index=index)
+            own = replace(sent.request, index=index)
             rows[request_keys(own, 1, model=model, address=address)[0]] = (own, response)
         if self.endpoint.habits != self._known_habits:
             self._known_habits = dict(self.endpoint.habits)
             await self.ledger.learn(self._name, self._known_habits)
-        await self.ledger.settle(number, settled, rows, model=model, address=address)
+        await self.ledger.settle(sent.number, settled, rows, model=model, address=address)
+        if self.batches is not None:
+            await self.batches.settled(sent)
 
     def _done(self, reply: Reply, most: Amount, seconds: float) -> Settled:
         cost = self.prices.cost(reply.usage)
@@ -211,7 +269,7 @@ class Sender:
 
     def _is_worth_another_try(self, faults: list[Fault]) -> bool:
         last = faults[-1].kind
-        if last is FaultKind.REJECTED or self._is_stopping:
+        if last in (FaultKind.REJECTED, FaultKind.CANCELLED) or self._is_stopping:
             return False
         if last in OF_THE_MODEL and sum(fault.kind in OF_THE_MODEL for fault in faults) >= _TRIES_OF_THE_MODEL:
             return False
@@ -230,6 +288,11 @@ class Sender:
         """Why a request failed for good. Raises InstructorError where it is the endpoint that failed."""
         last = faults[-1]
         where = f"openai:{self.endpoint.model}@{self.endpoint.address}"
+        if last.kind is FaultKind.CANCELLED:
+            raise InstructorError(
+                f"{where}: a batch was cancelled at the server; the answers it had are kept",
+                next_step="repeat the same command to submit the rest again",
+            )
         if self._is_stopping or last.kind is FaultKind.REJECTED or last.kind in OF_THE_MODEL:
             return f"{len(faults)} tries; last: {last}" if len(faults) > 1 else str(last)
         if all(fault.kind is FaultKind.NO_CONNECTION for fault in faults):

@@ -18,6 +18,8 @@ class LedgerTotals:
     """Those without a response."""
     lost: int = 0
     """Those in flight when a process ended: the server may have billed them."""
+    in_batches: int = 0
+    """Those in batches whose answers are still to come."""
     responses: int = 0
     """Responses paid for in this run."""
     from_cache: int = 0
@@ -37,7 +39,7 @@ class LedgerTotals:
     @property
     def calls(self) -> int:
         """Requests that were answered."""
-        return self.requests - self.failed_tries - self.lost
+        return self.requests - self.failed_tries - self.lost - self.in_batches
 
     def cost_text(self) -> str:
         """``0.4200 usd``; says what is unknown, and what answers that were lost may have cost besides."""
@@ -48,7 +50,8 @@ class LedgerTotals:
         parts = [f"{self.cost:.4f} usd"]
         parts += [f"{self.unpriced:,} calls of unknown cost"] if self.unpriced else []
         more = self.counted.usd - self.cost
-        parts += [f"up to {more:.4f} more for answers that were lost"] if more > 5e-5 else []
+        why = "in batches or lost" if self.in_batches else "that were lost"
+        parts += [f"up to {more:.4f} more for answers {why}"] if more > 5e-5 else []
         return parts[0] + (f" ({', '.join(parts[1:])})" if parts[1:] else "")
 
     def __str__(self) -> str:
@@ -56,6 +59,7 @@ class LedgerTotals:
         parts = [f"{self.calls:,} instructor calls"]
         parts += [f"{self.failed_tries:,} failed tries"] if self.failed_tries else []
         parts += [f"{self.lost:,} lost in flight"] if self.lost else []
+        parts += [f"{self.in_batches:,} in batches whose answers are still to come"] if self.in_batches else []
         parts += [f"{self.from_cache:,} answers from other runs"] if self.from_cache else []
         parts += [f"{self.prompt_tokens:,} tokens read", f"{self.completion_tokens:,} written", self.cost_text()]
         return ", ".join(parts)
