@@ -111,7 +111,7 @@ def test_without_a_majority_there_is_no_sample(
     verifier: Verifier, answers: list[str], share: float, detail: str
 ) -> None:
     (drop,) = label(Voter(*answers), verifier, "#### 7", min_vote_share=share)
-    assert drop == Drop(reason=DropReason.NO_MAJORITY, stage=Stage.ADAPT, id="s0", detail=detail)
+    assert drop == Drop(reason=DropReason.NO_MAJORITY, stage=Stage.ADAPT, id="s0", passage_id="passage", detail=detail)
 
 
 @pytest.mark.parametrize("answers", [[], ["no idea", "seven"]])
