@@ -61,7 +61,7 @@ if "taskdef.verify.worker" not in sys.orig_argv:  # the verifier writes nothing
 
 KILLS = {
     Stage.RETRIEVE: ("1-retrieve/.retrieval.json:1", "passages.jsonl"),
-    Stage.SYNTHESIZE: ("2-synthesize/.drops.jsonl:1", "samples.jsonl"),
+    Stage.SYNTHESIZE: ("2-synthesize/.pattern.json:1", "samples.jsonl"),
     Stage.ADAPT: ("3-adapt/.warm_up.json:1", "warm-up/model.safetensors"),
     Stage.SELECT: ("4-select/attempts.jsonl:2", "attempts.jsonl"),  # 18 x 64 attempts are three chunks
     Stage.TRAIN: ("5-train/log.jsonl:3", "checkpoints/checkpoint-1/trainer_state.json"),
