@@ -211,7 +211,9 @@ class DpoConfig(ScheduleConfig):
 class TrainConfig(ConfigPart):
     """Stage 5. Settings that stand here alone are GRPO's (paper section 4.1), or every method's."""
 
-    method: Literal["grpo"] = "grpo"
+    method: Literal["grpo", "sft"] = "grpo"
+    start: str | None = None
+    """A model to start from in place of the starting model: a folder, for instance an earlier run's ``model/``."""
     sft: SftConfig = SftConfig()
     dpo: DpoConfig = DpoConfig()
     adapter: Literal["none", "lora"] = "none"
@@ -285,6 +287,8 @@ PROFILES: dict[str, dict[str, Any]] = {
             "max_steps": 100,
             "micro_batch": 64,
             "save_every": 25,
+            "sft": {"batch": 16},
+            "dpo": {"batch": 16, "learning_rate": 1e-5},
         },
     },
 }

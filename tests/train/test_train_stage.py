@@ -21,6 +21,7 @@ from taskdef.progress import SilentProgress
 from taskdef.records import Sample, Stage, TaskDefinition, TrainingStep
 from taskdef.store import RunDirectory, StageDirectory
 from taskdef.train import loop as loop_module
+from taskdef.train.job import Training
 from taskdef.train.loop import LOG_FILE
 from taskdef.train.stage import summarise, train_policy
 from taskdef.verify.isolated import Verifier
@@ -80,7 +81,7 @@ def train(tiny_llama: Path, letters: TaskDefinition, letters_verifier: Verifier)
             verifier=letters_verifier,
             directory=directory,
             progress=progress,
-        )
+        ).steps
 
     return start
 
@@ -120,7 +121,8 @@ def test_a_run_leaves_a_log_and_a_model_and_no_checkpoints(train: Train, make_ru
     assert [path.name for path in directory.path.iterdir()] == [LOG_FILE]
     before = load_file(tiny_llama / "model.safetensors")
     assert any(not torch.equal(tensor, before[name]) for name, tensor in weights(directory).items())
-    summary = summarise(steps)
+    summary = summarise(Training(steps, {"rollouts": 40}), "grpo")
+    assert (summary["method"], summary["rollouts"]) == ("grpo", 40)
     assert (summary["steps"], summary["reward_first"], summary["reward_last"]) == (5, steps[0].reward, steps[4].reward)
 
 

@@ -19,24 +19,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from taskdef.config import RunConfig, TrainConfig
+from taskdef.config import TrainConfig
 from taskdef.policy.prompting import PromptEncoder
 from taskdef.policy.sampling import sample_in_batches
 from taskdef.policy.shared_prefix import pack_groups, packed_log_probabilities, supports_shared_prefix
-from taskdef.policy.transformers_policy import TransformersPolicy
-from taskdef.progress import Progress
-from taskdef.records import Sample, TrainingStep
-from taskdef.store import StageDirectory
+from taskdef.records import Sample
+from taskdef.train.job import Training, TrainingJob
 from taskdef.train.loop import CHECKPOINTS, fit, largest_divisor
 from taskdef.train.rewards import VerdictReward
-from taskdef.verify.isolated import Verifier
 
 _PER_ROW = (
     "prompt_ids",
@@ -96,46 +92,46 @@ def prompt_dataset(samples: Sequence[Sample], batch: int) -> Any:
     return Dataset.from_list(rows * -(-batch // len(rows)))
 
 
-def train_grpo(
-    policy: TransformersPolicy,
-    samples: Sequence[Sample],
-    config: RunConfig,
-    *,
-    verifier: Verifier,
-    directory: StageDirectory,
-    model_path: Path,
-    progress: Progress,
-) -> list[TrainingStep]:
+def train_grpo(job: TrainingJob) -> Training:
     """GRPO on the samples' inputs and labels; see ``loop.fit``."""
-    train = config.train
+    config, policy, train = job.config, job.policy, job.config.train
 
     def trainer(**common: Any) -> SharedPrefillGRPOTrainer:
         made = SharedPrefillGRPOTrainer(
             **common,
             reward_funcs=VerdictReward(
-                {sample.input: sample.answer for sample in samples},
+                {sample.input: sample.answer for sample in job.samples},
                 format_reward=train.format_reward,
-                verifier=verifier,
+                verifier=job.verifier,
                 stop_ids=policy.stop_ids,
             ),
-            train_dataset=prompt_dataset(samples, train.batch),
+            train_dataset=prompt_dataset(job.samples, train.batch),
             encoder=policy.encoder,
             stop_ids=policy.stop_ids,
             batch_tokens=config.policy.batch_tokens,
         )
         if not made.shares_prefixes:
-            progress.line("this model's attention cannot share prompts between completions: plain forward passes")
+            job.progress.line("this model's attention cannot share prompts between completions: plain forward passes")
         return made
 
     arguments = grpo_arguments(
         train,
-        output_dir=str(directory.path / CHECKPOINTS),
+        output_dir=str(job.directory.path / CHECKPOINTS),
         max_new_tokens=config.policy.max_new_tokens,
-        samples=len(samples),
+        samples=len(job.samples),
         seed=config.seed,
         use_cpu=policy.model.device.type == "cpu",
     )
-    return fit(policy, train, arguments, trainer, directory=directory, model_path=model_path, progress=progress)
+    steps = fit(
+        policy,
+        train,
+        arguments,
+        trainer,
+        directory=job.directory,
+        model_path=job.model_path,
+        progress=job.progress,
+    )
+    return Training(steps, {"rollouts": len(steps) * train.batch * train.completions})
 
 
 class EpochSampler(RepeatSampler):

@@ -1,19 +1,27 @@
-"""Stage 5: from the starting model and the training set to the tuned model in ``model/``."""
+"""Stage 5: from the starting model and the training set to the tuned model in ``model/``, by one of the algorithms."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from taskdef.config import RunConfig
 from taskdef.policy.load import load_policy
 from taskdef.progress import Progress, SilentProgress
-from taskdef.records import Sample, TaskDefinition, TrainingStep
+from taskdef.records import Attempt, Sample, TaskDefinition
 from taskdef.store import StageDirectory
 from taskdef.train.grpo import train_grpo
+from taskdef.train.job import Training, TrainingJob
+from taskdef.train.sft import train_sft
 from taskdef.verify.isolated import Verifier
+
+ALGORITHMS: Mapping[str, Callable[[TrainingJob], Training]] = {
+    "grpo": train_grpo,
+    "sft": train_sft,
+}
+"""By the values of ``train.method``."""
 
 
 def train_policy(
@@ -25,35 +33,41 @@ def train_policy(
     model_path: Path,
     verifier: Verifier,
     directory: StageDirectory,
+    recorded: Sequence[Attempt] = (),
     progress: Progress | None = None,
-) -> list[TrainingStep]:
-    """Train the model at ``start`` on the samples and save it to ``model_path``; gives the log of all steps.
+) -> Training:
+    """Train the model at ``start`` on the samples by ``config.train.method`` and save it to ``model_path``.
 
-    Goes on from the last checkpoint under ``directory`` where there is one. Raises BaseModelError where the starting
-    model cannot be loaded.
+    ``recorded`` are attempts of that model at ``config.select.temperature``, which need not be made again. Goes on from
+    the last checkpoint under ``directory`` where there is one. Raises BaseModelError where the starting model cannot be
+    loaded, RunError where the method finds nothing to learn from.
     """
-    return train_grpo(
-        load_policy(start, definition, config.policy),
-        samples,
-        config,
+    job = TrainingJob(
+        policy=load_policy(start, definition, config.policy),
+        samples=samples,
+        config=config,
+        recorded=recorded,
         verifier=verifier,
         directory=directory,
         model_path=model_path,
         progress=progress or SilentProgress(),
     )
+    return ALGORITHMS[config.train.method](job)
 
 
-def summarise(steps: Sequence[TrainingStep]) -> dict[str, Any]:
+def summarise(training: Training, method: str) -> dict[str, Any]:
     """The figures for the manifest; means over the first and the last tenth of the steps."""
+    steps = training.steps
     tenth = max(1, len(steps) // 10)
+    figures: dict[str, Any] = {"method": method, "steps": len(steps), **training.counts}
+    for name in ("reward", "loss", "margin"):
+        values = [getattr(step, name) for step in steps]
+        if any(value is not None for value in values):
+            figures |= {f"{name}_first": _mean(values[:tenth]), f"{name}_last": _mean(values[-tenth:])}
     signal = [1 - step.zero_signal_share for step in steps if step.zero_signal_share is not None]
-    return {
-        "steps": len(steps),
-        "reward_first": _mean([step.reward for step in steps[:tenth]]),
-        "reward_last": _mean([step.reward for step in steps[-tenth:]]),
-        "signal_share": _mean(signal),
-        "seconds_per_step": _mean([step.seconds for step in steps]),
-    }
+    if signal:
+        figures["signal_share"] = _mean(signal)
+    return figures | {"seconds_per_step": _mean([step.seconds for step in steps])}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
