@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from taskdef.progress import SilentProgress
 from taskdef.records import Passage
-from taskdef.retrieve.index_build import update_index
 from taskdef.retrieve.index_state import PARTS, IndexState
 from taskdef.retrieve.part import Part
 from taskdef.retrieve.tokens import Analysis, build_analysis, words_of
@@ -93,6 +92,8 @@ class Index:
     """
 
     def __init__(self, passages: Sequence[Passage], language: str = "english") -> None:
+        from taskdef.retrieve.index_build import update_index  # here: opening an index does without what builds one
+
         analysis = build_analysis(language)
         with tempfile.TemporaryDirectory(prefix="taskdef-index-") as folder:  # what is mapped outlives its name
             state = update_index(Path(folder), [_InMemory(passages)], analysis, SilentProgress(), distinct=False)

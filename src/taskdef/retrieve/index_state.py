@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from taskdef.store import write_atomically
-
 STATE = "state.json"
 PARTS = "parts"
 """The folder of the parts, each a folder in it."""
@@ -115,6 +113,8 @@ class IndexState:
             part.runs = [run for run in part.runs if run.count]
 
     def write(self, folder: Path) -> None:
+        from taskdef.store import write_atomically  # here: it loads YAML, which opening an index does without
+
         write_atomically(folder / STATE, json.dumps({"version": VERSION, **asdict(self)}, separators=(",", ":")))
 
     @classmethod
