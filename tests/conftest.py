@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from taskdef.policy.builtin import cache_folder
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Sample, TaskDefinition
 from taskdef.verify.isolated import Verifier
 
@@ -18,6 +21,18 @@ if TYPE_CHECKING:
 # Threads cost these models more than they bring, most of all where another process keeps the cores busy: a thread that
 # waits for its turn holds all others up.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+def _own_cache() -> None:
+    """A cache folder of the tests' own, so that the indexes they build are gone with them; the model in it is kept."""
+    kept = cache_folder() / "smollm2-135m"
+    folder = tempfile.TemporaryDirectory(prefix="taskdef-tests-")
+    atexit.register(folder.cleanup)
+    if kept.is_dir():
+        (Path(folder.name) / kept.name).symlink_to(kept)
+        os.environ["TASKDEF_CACHE"] = folder.name
+
+
+_own_cache()
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<user>{{ message['content'] }}<end>{% endfor %}"
