@@ -19,6 +19,8 @@ from taskdef.records import Completion
 
 CUT_WORTH_A_WARNING = 0.05
 """Share of completions at the limit from which a larger one is advised: a few ramblers are no reason."""
+_CUT_AT_LEAST = 2
+"""A single completion is no share."""
 _LEAST_ADAPTIVE = 4
 """Attempts that adaptive scoring makes on every sample at the least."""
 
@@ -60,7 +62,7 @@ class Lengths:
 
     def warning(self, context: int | None) -> str:
         """What to change where the limit cuts answers; empty where it does not. ``context``: tokens, None: no bound."""
-        if self.cut_share <= CUT_WORTH_A_WARNING:
+        if self.cut < _CUT_AT_LEAST or self.cut_share <= CUT_WORTH_A_WARNING:
             return ""
         found = (
             f"the response limit cuts {self.cut} of {len(self.tokens)} completions ({self.cut_share:.0%}); "

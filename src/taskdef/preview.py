@@ -174,7 +174,9 @@ async def _take(
     )
     preview.meter, preview.drafts = instructor.meter, instructor.drafts
     try:
-        retrieval = await retrieve_passages(definition, config.retrieve, instructor=instructor, progress=progress)
+        retrieval = await retrieve_passages(
+            definition, config.retrieve, instructor=instructor, seed=config.seed, progress=progress
+        )
         preview.keywords = retrieval.keywords
         preview.passages = len(retrieval.passages)
         preview.pattern = await find_pattern(definition, config.synthesize, instructor=instructor)
@@ -256,8 +258,11 @@ def _count_votes(
     counted = {}
     for sample_input, answers in further.items():
         outputs = [own[sample_input], *answers] if sample_input in own else answers
-        readings = verifier.read_all(outputs)
-        counted[sample_input] = Counter(reading.answer for reading in readings).most_common()
+        tally = verifier.tally(outputs)
+        answers_read = [reading.answer for reading in verifier.read_all(outputs)]
+        for place in tally.winners if tally.answer is not None else ():
+            answers_read[place] = tally.answer  # 42 and 42.0 are one answer
+        counted[sample_input] = Counter(answers_read).most_common()
     return counted
 
 

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from taskdef.instruct.draft_form import ParseFailure
 from taskdef.instruct.meter import Meter, Work
 from taskdef.preview import ATTEMPTS, Preview
 from taskdef.projection import Projection, Range
@@ -46,7 +47,7 @@ def print_preview(preview: Preview) -> None:
         console.print(Text(heading, style="bold"))
         if preview.meter is not None and heading.startswith("instructor "):
             print_table(
-                ("purpose", "answers", "calls", "read", "written", "cost (usd)", "each"), _purposes(preview.meter)
+                ("purpose", "answers", "calls", "read", "written", "cost (usd)", "a call"), _purposes(preview.meter)
             )
         for line in lines:
             console.print(Text(f"  {line}"), soft_wrap=True)
@@ -93,12 +94,15 @@ def _kept_shares(name: str, outcomes: Sequence[Sample | Drop]) -> list[tuple[str
 
 def _sections(preview: Preview) -> Iterator[tuple[str, list[str]]]:
     if preview.outcomes:
-        lines = [
-            f"{what:<34} {kept:>4} of {of:<4} {f'{kept / of:.0%}' if of else '':>5}"
-            for what, kept, of in shares(preview)
-        ]
-        reasons = Counter(drop.reason.value for drop in [*preview.drops, *_dropped(preview), *preview.too_long])
+        lines = [f"{what:<34} {kept:>4} of {of:<4} {kept / of:>5.0%}" for what, kept, of in shares(preview) if of]
+        drops = [*preview.drops, *_dropped(preview), *preview.too_long]
+        reasons = Counter(drop.reason.value for drop in drops)
         lines += [f"dropped: {', '.join(f'{count} {reason}' for reason, count in reasons.items()) or 'none'}"]
+        if cut := sum(drop.detail.startswith(ParseFailure.CUT.value) for drop in drops):
+            limit = preview.config.instruct.max_tokens
+            lines.append(
+                f"{cut} cut off at the instructor's limit of {limit} tokens: --set instruct.max_tokens={2 * limit}"
+            )
         yield "kept at each stage", lines
     if preview.meter is not None:
         yield f"instructor {preview.config.instructor}", _spending_lines(preview)
@@ -132,7 +136,7 @@ def _spending_lines(preview: Preview) -> list[str]:
         new = paid.calls - before.calls
         lines.append(
             f"asked now: {new:,} calls; {'the previews in all' if before.calls else 'in all'}: {paid}"
-            if new != paid.calls or new
+            if new
             else "asked now: nothing; every answer was known"
         )
     return lines
@@ -215,7 +219,7 @@ def _print_draft(console: Console, preview: Preview, number: int, outcome: Sampl
 def _draft_lines(preview: Preview, number: int, outcome: Sample | Drop) -> Iterator[tuple[str, str]]:
     plan = preview.plans[number]
     if plan.passage is not None:
-        yield "passage", f"{plan.passage.source}: {_clean(plan.passage.text, _PASSAGE)}"
+        yield "passage", f"{plan.passage.source}: {_clean(' '.join(plan.passage.text.split()), _PASSAGE)}"
     if plan.demos:
         yield "demos", str(len(plan.demos))
     yield from _sample_lines(preview, outcome, "question")
