@@ -18,7 +18,6 @@ from urllib.parse import parse_qs, urlsplit
 from chat_server import Reply
 
 Answer = Callable[[dict[str, Any]], Reply]
-STATES = ("validating", "in_progress", "finalizing")
 
 
 @dataclass
@@ -37,6 +36,8 @@ class BatchServer:
     trouble: Callable[[str, str, int], Reply | None] = lambda method, path, number: None
     """A reply in place of the right one, by method, path and the number of such requests so far; its ``delay`` holds
     for the right one too where ``status`` is 200."""
+    loses_first_reply: int | None = None
+    """The first batch is created, but the reply is this status; 200 stands for a connection that breaks."""
     looks: int = 0
     """More looks in which a batch is in progress."""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -46,6 +47,15 @@ class BatchServer:
     authorizations: set[str] = field(default_factory=set)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     """Of HTTP requests, by method and path, ids replaced by *."""
+
+    ahead: dict[str, list[str]] = field(default_factory=dict)
+    """The states that a batch has still to go through."""
+
+    def finish_soon(self) -> None:
+        """Let every batch end at the next look, and new ones without waiting."""
+        self.looks = 0
+        for states in self.ahead.values():
+            del states[:-1]
 
     def prompts(self) -> list[str]:
         return [body["messages"][0]["content"] for body in self.asked]
@@ -102,19 +112,18 @@ def batch_server(answer: Answer, **settings: Any) -> Iterator[BatchServer]:
         }
         served.batches[batch["id"]] = batch
         states = ["in_progress"] * (1 + served.looks) + ["finalizing", served.end(number)]
-        ahead[batch["id"]] = (["failed"] if errors else states, records, errors)
+        served.ahead[batch["id"]] = ["failed"] if errors else states
+        contents[batch["id"]] = (records, errors)
         return Reply(batch)
 
     def look(batch: dict[str, Any]) -> None:
         """Go on by one state."""
-        states, records, errors = ahead[batch["id"]]
+        states, (records, errors) = served.ahead[batch["id"]], contents[batch["id"]]
         if not states:
             return
         batch["status"] = states.pop(0)
         if batch["status"] == "failed":
             batch["errors"] = {"object": "list", "data": errors}
-        elif batch["status"] == "cancelling":
-            states[:] = ["cancelled"]
         else:
             batch["request_counts"]["total"] = len(records)
             if not states:
@@ -175,6 +184,11 @@ def batch_server(answer: Answer, **settings: Any) -> Iterator[BatchServer]:
             else:
                 with lock:
                     reply = self._right(method, path, content)
+            if (method, path, number) == ("POST", "/batches", 0) and served.loses_first_reply is not None:
+                if served.loses_first_reply == 200:
+                    self.close_connection = True
+                    return
+                reply = _refusal(served.loses_first_reply, "lost")
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             self.send_response(reply.status)
             for name, value in {"Content-Type": "application/json", **reply.headers}.items():
@@ -192,9 +206,9 @@ def batch_server(answer: Answer, **settings: Any) -> Iterator[BatchServer]:
             if (method, path) == ("GET", "/batches"):
                 return list_batches(parse_qs(urlsplit(self.path).query))
             if batch is not None and path.endswith("/cancel"):
-                if ahead[batch["id"]][0]:
+                if served.ahead[batch["id"]]:
                     batch["status"] = "cancelling"
-                    ahead[batch["id"]][0][:] = ["cancelled"]
+                    served.ahead[batch["id"]] = ["cancelled"]
                 return Reply(batch)
             if batch is not None:
                 look(batch)
@@ -227,9 +241,15 @@ def batch_server(answer: Answer, **settings: Any) -> Iterator[BatchServer]:
         page = newest_first[:limit]
         return Reply({"object": "list", "data": page, "has_more": len(newest_first) > limit})
 
-    ahead: dict[str, tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]] = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    contents: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """A client that was killed is no error here."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     served = BatchServer(f"http://127.0.0.1:{server.server_port}/v1", answer, **settings)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:

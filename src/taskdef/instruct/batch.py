@@ -27,7 +27,7 @@ from taskdef.instruct.batch_api import (
     output_lines,
 )
 from taskdef.instruct.batch_records import Batch, BatchRecords
-from taskdef.instruct.chat import Reply
+from taskdef.instruct.chat import Reply, Usage
 from taskdef.instruct.faults import Fault, FaultKind, one_line
 from taskdef.instruct.ledger import Ledger, Sent
 from taskdef.instruct.openai_compatible import OpenAIEndpoint
@@ -117,6 +117,8 @@ class Batches:
             except LineRefused as refusal:
                 if not self._endpoint.adjust(line.body, refusal):
                     raise self._endpoint.status_fault(refusal) from None
+            if self._asks_for_too_many(sent):
+                raise _one_by_one()
             await self._records.requeue([sent.number])
             await self._release(self._batch_of[sent.number], sent.number)
 
@@ -181,6 +183,9 @@ class Batches:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             folder = tempfile.TemporaryDirectory(prefix="taskdef-batch-")
             lines = self._take(Path(folder.name) / "input.jsonl")
+            if not lines:
+                folder.cleanup()
+                continue
             batch = Batch(
                 {line.sent.number: line.sent for line in lines},
                 {line.sent.number: line.body.get("n", 1) for line in lines},
@@ -201,6 +206,10 @@ class Batches:
         size = 0
         with path.open("wb") as file:
             for line in self._queue[: self._most_requests]:
+                if self._asks_for_too_many(line.sent):
+                    line.completion.set_exception(_one_by_one())
+                    taken.append(line)
+                    continue
                 # Made anew: what was learned since it was asked for counts.
                 line.body = self._endpoint.body(line.sent.request, len(line.sent.indices))
                 text = input_line(line.sent.number, line.body)
@@ -210,7 +219,11 @@ class Batches:
                 size += len(text)
                 taken.append(line)
         del self._queue[: len(taken)]
-        return taken
+        return [line for line in taken if not line.completion.done()]
+
+    def _asks_for_too_many(self, sent: Sent) -> bool:
+        """Whether it was asked for before it was known that the endpoint takes no ``n``."""
+        return len(sent.indices) > 1 and not self._endpoint.takes_count()
 
     async def _run(self, batch: Batch, folder: tempfile.TemporaryDirectory[str]) -> None:
         """From a file to the answers."""
@@ -367,6 +380,11 @@ class Batches:
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+
+def _one_by_one() -> Fault:
+    """Of a request that was not run: its responses are asked for again, all in the next batch."""
+    return Fault(FaultKind.WRONG_COUNT, "the endpoint takes no n: asked for one by one", usage=Usage(0, 0))
 
 
 def _left(error: InstructorError) -> LeftAtServer:
