@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from taskdef.errors import ConfigError
@@ -208,14 +208,48 @@ class DpoConfig(ScheduleConfig):
     """Weight of staying near the starting model; larger is nearer."""
 
 
+class StepwiseConfig(ConfigPart):
+    """Where wrong responses went wrong, for per-step DPO (arXiv 2406.14532). K and the number of wrong responses are
+    the paper's, the rest is not known to us. Learning itself is set by ``train.dpo``."""
+
+    best_of: int = Field(default=5, ge=1)
+    """K: Q of a prefix is the chance that the best of K continuations is correct."""
+    rollouts: int = Field(default=20, ge=2)
+    """Rollouts of a prefix, from which Q is estimated: more than ``best_of``."""
+    temperature: float = Field(default=0.7, gt=0)
+    wrong_responses: int = Field(default=8, ge=1)
+    """Different wrong responses to a sample that are looked into, at most."""
+    steps: Literal["sentences", "lines"] = "sentences"
+    """What a step of a response is; line breaks end sentences too."""
+    most_steps: int = Field(default=32, ge=1)
+    """Steps of a response, at most: the last takes what is left."""
+    pit: Literal["least-advantage", "lowest-q", "first-zero"] = "least-advantage"
+    """Which step counts as the one that went wrong."""
+    pairs: Literal["response", "step"] = "response"
+    """The chosen side: a correct ``response`` (the paper's recipe), or another ``step`` at the same place (what its
+    theory covers)."""
+    prefer: Literal["better", "sampled"] = "better"
+    """With ``pairs: step``: the better step is chosen, or it is drawn which one, by their advantages, as in theory."""
+    alternatives: int = Field(default=4, ge=1)
+    """With ``pairs: step``: other steps that are looked into at each pit, at most."""
+
+    @field_validator("rollouts")
+    @classmethod
+    def _one_more_than_best_of(cls, value: int, given: ValidationInfo) -> int:
+        if (best_of := given.data.get("best_of")) is not None and value <= best_of:
+            raise PydanticCustomError("rollouts", "input should be more than best_of={k}", {"k": best_of})
+        return value
+
+
 class TrainConfig(ConfigPart):
     """Stage 5. Settings that stand here alone are GRPO's (paper section 4.1), or every method's."""
 
-    method: Literal["grpo", "sft"] = "grpo"
+    method: Literal["grpo", "sft", "stepwise"] = "grpo"
     start: str | None = None
     """A model to start from in place of the starting model: a folder, for instance an earlier run's ``model/``."""
     sft: SftConfig = SftConfig()
     dpo: DpoConfig = DpoConfig()
+    stepwise: StepwiseConfig = StepwiseConfig()
     adapter: Literal["none", "lora"] = "none"
     lora_rank: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-6, gt=0)

@@ -33,6 +33,9 @@ class Policy(Protocol):
 class PrefixPolicy(Policy, Protocol):
     """A policy that can also go on from the middle of a response, given as tokens."""
 
+    stop_ids: frozenset[int]
+    """Every token that ends a response."""
+
     def continue_prefixes(
         self, prefixes: Sequence[tuple[str, Sequence[int]]], *, count: int, temperature: float, seed: int
     ) -> list[list[list[int]]]:

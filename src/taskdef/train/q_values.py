@@ -1,4 +1,4 @@
-r"""Q of the prefixes of a wrong response, and the advantage of each of its steps (arXiv 2406.14532, section 6).
+r"""Q of the prefixes of a wrong response, and the advantage of each of its steps (arXiv 2406.14532).
 
 Q of a prefix is the chance that the best of K continuations by the SFT model solves the problem. With q the chance of
 one continuation it is 1 - (1 - q)^K; from c correct ones of n independent rollouts
@@ -56,6 +56,8 @@ class StepValues(Record):
     """V(x), then Q after each step: shape S + 1."""
     rolled_out: int
     """How many of these Q come from rollouts of their own; those after them follow."""
+    pit: int | None = None
+    """Number of the step that is the pit, counted from 0; None where nothing was lost."""
 
     @property
     def advantages(self) -> tuple[float, ...]:

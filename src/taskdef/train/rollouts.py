@@ -116,6 +116,8 @@ class RolloutRounds:
         """
         self._asked += len(prefixes)
         new = list({prefix.key: prefix for prefix in prefixes if prefix.key not in self._made}.values())
+        if not new:
+            return [self._made[prefix.key] for prefix in prefixes]
         size = max(1, CHUNK_COMPLETIONS // self.count)
         claimed = self._claim(new, size)
         self._progress.start(self._label + note, len(new), claimed)

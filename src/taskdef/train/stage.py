@@ -15,11 +15,13 @@ from taskdef.store import StageDirectory
 from taskdef.train.grpo import train_grpo
 from taskdef.train.job import Training, TrainingJob
 from taskdef.train.sft import train_sft
+from taskdef.train.stepwise import train_stepwise
 from taskdef.verify.isolated import Verifier
 
 ALGORITHMS: Mapping[str, Callable[[TrainingJob], Training]] = {
     "grpo": train_grpo,
     "sft": train_sft,
+    "stepwise": train_stepwise,
 }
 """By the values of ``train.method``."""
 
