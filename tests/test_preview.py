@@ -234,3 +234,19 @@ def test_ctrl_c_ends_it_with_one_line(folder: Path, tiny_llama: Path) -> None:
     assert process.wait(timeout=60) == 130
     assert rest.endswith("stopped; what is finished is on disk\nnext: repeat the same command\n")
     assert "Traceback" not in rest
+
+
+def test_a_run_in_batches_is_not_promised_at_the_previews_price_or_pace(capsys: pytest.CaptureFixture[str]) -> None:
+    from taskdef.config import build_config
+    from taskdef.preview import Preview
+    from taskdef.preview_text import print_preview
+    from taskdef.projection import Seen, project
+    from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, TaskDefinition
+
+    answer = AnswerSpec(read=AnswerReading.NUMBER_AFTER_MARKER, compare=AnswerComparison.NUMERIC)
+    definition = TaskDefinition(name="sums", description="Add.", output_format="####", answer=answer)
+    config = build_config()
+    projection = project(Seen(1, 1, 1, 0, 0, 0), None, config)
+    print_preview(Preview(definition, config, in_batches=True, projection=projection))
+    out = capsys.readouterr().out
+    assert "the run asks in batches (instruct.batch): answers within a day, at a lower price than these\n" in out

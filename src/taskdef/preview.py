@@ -95,6 +95,8 @@ class Preview:
     projection: Projection | None = None
     sampling: Sampling | None = None
     test_rows: int = 0
+    in_batches: bool = False
+    """The run, not the preview, asks through a Batch API."""
     stopped: BudgetReached | None = None
 
     @property
@@ -127,7 +129,7 @@ def take_preview(request: RunRequest, samples: int, progress: Progress) -> Previ
     instruct = request.config.instruct.model_copy(update={"batch": False})
     config = request.config.model_copy(update={"instruct": instruct})
     run = RunDirectory(request.path, request.definition, config)
-    preview = Preview(request.definition, config)
+    preview = Preview(request.definition, config, in_batches=request.config.instruct.batch)
     with _ledger_of(run) as ledger_path:
         preview.paid_before = _totals(ledger_path)
         with Verifier(preview.definition.answer, config.verify.timeout_seconds) as verifier:

@@ -185,7 +185,9 @@ def _projection_rows(preview: Preview) -> list[tuple[str, ...]]:
 
 def _time_lines(preview: Preview) -> Iterator[str]:
     projection: Projection | None = preview.projection
-    if projection is not None and projection.seconds is not None:
+    if preview.in_batches:
+        yield "the run asks in batches (instruct.batch): answers within a day, at a lower price than these"
+    elif projection is not None and projection.seconds is not None:
         seconds = projection.seconds
         yield (
             f"instructor time  {duration(seconds.low)} to {duration(seconds.high)}: with "

@@ -220,13 +220,13 @@ def _add(
     )
     total_read = sum(work.read for work in works)
     cached = sum(work.cached for work in works) / total_read if total_read else 0.0
-    million = 1_000_000
-    per_read, per_written = meter.price(million, 0, million * cached) or 0.0, meter.price(0, million) or 0.0
+    usual = 1_000  # tokens of a usual call: prices may rise with the length of a prompt
+    per_read, per_written = meter.price(usual, 0, usual * cached) or 0.0, meter.price(0, usual) or 0.0
     rest["calls"] = rest["calls"] + units * calls
     rest["responses"] = rest["responses"] + units * responses
     rest["read"] = rest["read"] + units * read
     rest["written"] = rest["written"] + units * written
-    rest["cost"] = rest["cost"] + units * (read * per_read + written * per_written) / million
+    rest["cost"] = rest["cost"] + units * (read * per_read + written * per_written) / usual
     rest["seconds"] = rest["seconds"] + units * sum(work.seconds for work in works) / done
 
 
