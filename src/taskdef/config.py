@@ -199,6 +199,20 @@ class SftConfig(ScheduleConfig):
     learning_rate: float = Field(default=2e-5, gt=0)
 
 
+class RftConfig(ConfigPart):
+    """RFT: which of the starting model's own solutions are learned (arXiv 2406.14532). The rest is ``train.sft``'s."""
+
+    attempts: int = Field(default=100, ge=1)
+    """Attempts on a sample; those made for its pass rate count."""
+    temperature: float = Field(default=0.7, gt=0)
+    most_solutions: int = Field(default=4, ge=1)
+    """Own solutions kept of a sample, at most; too many self-made ones make learning go flat or worse."""
+    min_distance: float = Field(default=0.2, ge=0, le=1)
+    """Solutions without equations are distinct from this edit distance on, as a share of the longer one's length."""
+    with_verified: bool = True
+    """Whether the verified solution of each sample is learned too."""
+
+
 class DpoConfig(ScheduleConfig):
     """DPO on pairs (arXiv 2406.14532: the control). That paper's values are not known to us: these are related work's
     (Self-Explore: beta 0.1, learning rate 1e-6, 3 epochs)."""
@@ -206,6 +220,13 @@ class DpoConfig(ScheduleConfig):
     learning_rate: float = Field(default=1e-6, gt=0)
     beta: float = Field(default=0.1, gt=0)
     """Weight of staying near the starting model; larger is nearer."""
+    attempts: int = Field(default=16, ge=1)
+    """Attempts on a sample, from which the pairs come; those made for its pass rate count."""
+    temperature: float = Field(default=0.7, gt=0)
+    pairs: int = Field(default=8, ge=1)
+    """Pairs of a sample, at most: that paper looks at 8 wrong responses a question."""
+    verified_chosen: bool = True
+    """Where no attempt is correct, the sample's verified solution is the chosen side; else there is no pair."""
 
 
 class StepwiseConfig(ConfigPart):
@@ -244,10 +265,11 @@ class StepwiseConfig(ConfigPart):
 class TrainConfig(ConfigPart):
     """Stage 5. Settings that stand here alone are GRPO's (paper section 4.1), or every method's."""
 
-    method: Literal["grpo", "sft", "stepwise"] = "grpo"
+    method: Literal["grpo", "sft", "rft", "dpo"] = "grpo"
     start: str | None = None
     """A model to start from in place of the starting model: a folder, for instance an earlier run's ``model/``."""
     sft: SftConfig = SftConfig()
+    rft: RftConfig = RftConfig()
     dpo: DpoConfig = DpoConfig()
     stepwise: StepwiseConfig = StepwiseConfig()
     adapter: Literal["none", "lora"] = "none"
@@ -322,6 +344,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "micro_batch": 64,
             "save_every": 25,
             "sft": {"batch": 16},
+            "rft": {"attempts": 16},
             "dpo": {"batch": 16, "learning_rate": 1e-5},
         },
     },

@@ -15,6 +15,7 @@ things differ from its stock trainer:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,17 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from taskdef.config import RunConfig
+from taskdef.errors import RunError
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import TrainingStep
 from taskdef.store import StageDirectory
+from taskdef.train.attempts import ATTEMPTS_FILE, gather_attempts
+from taskdef.train.job import Training, TrainingJob
 from taskdef.train.loop import fit, schedule_arguments
+from taskdef.train.pairs import AttemptPair, pair_attempts
+
+PAIRS_FILE = "pairs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,45 @@ class PairTrainer(DPOTrainer):
             rejected += of_rejected.tolist()
         self.model.train(was_training)
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+
+def train_dpo(job: TrainingJob) -> Training:
+    """DPO on pairs of the starting model's correct and incorrect attempts. Raises RunError where there are none."""
+    settings, encode = job.config.train.dpo, job.policy.encoder
+    gathered = gather_attempts(job, count=settings.attempts, temperature=settings.temperature)
+    left_out: Counter[str] = Counter()
+    found: list[AttemptPair] = []
+    for sample in job.samples:
+        attempts, limit = gathered.by_sample[sample.id], job.config.policy.max_new_tokens
+        pairs, of_sample = pair_attempts(sample, attempts, settings, max_new_tokens=limit, seed=job.config.seed)
+        left_out += of_sample
+        found += pairs
+    if not found:
+        raise RunError(
+            f"dpo: {len(job.samples)} samples give no pair of a correct and an incorrect attempt "
+            f"({', '.join(f'{name} {count}' for name, count in left_out.items()) or 'none is wrong'})",
+            next_step="more attempts (train.dpo.attempts), or a longer policy.max_new_tokens where they are cut",
+        )
+    job.directory.write_records(PAIRS_FILE, found)
+    inputs = {sample.id: sample.input for sample in job.samples}
+    steps = train_on_pairs(
+        [
+            Pair(
+                tuple(encode.prompt_ids(inputs[pair.sample_id])),
+                tuple(encode.completion_ids(pair.chosen)),
+                tuple(encode.completion_ids(pair.rejected)),
+            )
+            for pair in found
+        ],
+        job.policy,
+        job.config,
+        directory=job.directory,
+        model_path=job.model_path,
+        progress=job.progress,
+    )
+    counts = {"rollouts": gathered.made, "attempts_reused": gathered.recorded, "pairs": len(found)}
+    own = {"pairs_with_verified_solution": sum(not pair.own_chosen for pair in found)}
+    return Training(steps, counts | own | left_out, artifacts=[PAIRS_FILE, *([ATTEMPTS_FILE] if gathered.made else [])])
 
 
 def train_on_pairs(

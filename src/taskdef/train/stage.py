@@ -12,8 +12,10 @@ from taskdef.policy.load import load_policy
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Attempt, Sample, TaskDefinition
 from taskdef.store import StageDirectory
+from taskdef.train.dpo import train_dpo
 from taskdef.train.grpo import train_grpo
 from taskdef.train.job import Training, TrainingJob
+from taskdef.train.rft import train_rft
 from taskdef.train.sft import train_sft
 from taskdef.train.stepwise import train_stepwise
 from taskdef.verify.isolated import Verifier
@@ -21,7 +23,8 @@ from taskdef.verify.isolated import Verifier
 ALGORITHMS: Mapping[str, Callable[[TrainingJob], Training]] = {
     "grpo": train_grpo,
     "sft": train_sft,
-    "stepwise": train_stepwise,
+    "rft": train_rft,
+    "dpo": train_dpo,
 }
 """By the values of ``train.method``."""
 
