@@ -23,6 +23,8 @@ from taskdef.instruct.openai_compatible import KEY_VARIABLE, OpenAIEndpoint
 from taskdef.instruct.prices import Prices
 from taskdef.instruct.recorded import RecordedChat
 from taskdef.instruct.sender import Sender
+from taskdef.instruct.stream import stream_labelled
+from taskdef.records import Drop
 
 FAST = Pace(quiet=0.04, first_poll=0.01, longest_poll=0.02, creation_settles=0.3, first_contact=0.1, longest_silence=1)
 PRICED = {"price_input": 2.0, "price_output": 4.0}
@@ -448,3 +450,35 @@ def test_no_file_of_a_run_holds_the_key(tmp_path: Path) -> None:
         held = b"".join(server.files.values())
     assert b"sk-planted-secret" not in held
     assert all(b"sk-planted-secret" not in file.read_bytes() for file in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("batch", "drafts_at_once"), [(False, 4_096), (True, 50_000)])
+def test_as_many_drafts_are_under_way_as_fill_a_batch(batch: bool, drafts_at_once: int) -> None:
+    begun = 0
+
+    async def write(plan: int) -> Drop:
+        nonlocal begun
+        begun += 1
+        await asyncio.sleep(0)
+        await never.wait()
+        raise AssertionError
+
+    async def begin() -> None:
+        plans = list(range(60_000))
+        outcomes = stream_labelled(
+            plans, write=write, screen=None, label=None, stage=None, decided=None, instructor=instructor
+        )
+        task = asyncio.ensure_future(anext(outcomes))
+        while begun < drafts_at_once:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await instructor.close()
+
+    never = asyncio.Event()
+    with batch_server(echo) as server:
+        config = InstructorConfig(batch=batch)
+        instructor = load_instructor(f"openai:m@{server.url}", ledger_path=None, config=config, seed=0)
+        asyncio.run(begin())
+    assert begun - drafts_at_once < 64

@@ -154,7 +154,13 @@ async def adapt_difficulty(
     outcomes = [
         outcome
         async for outcome in stream_labelled(
-            wanted, write=rewrite, screen=screen, label=label, stage=Stage.ADAPT, decided=progress.advance
+            wanted,
+            write=rewrite,
+            screen=screen,
+            label=label,
+            stage=Stage.ADAPT,
+            decided=progress.advance,
+            instructor=instructor,
         )
     ]
     progress.finish()

@@ -32,7 +32,7 @@ from taskdef.instruct.faults import Fault, FaultKind, one_line
 from taskdef.instruct.ledger import Ledger, Sent
 from taskdef.instruct.openai_compatible import OpenAIEndpoint
 
-DRAFTS_AT_ONCE = 50_000
+DRAFTS_OF_A_BATCH = 50_000
 """A batch takes hours, so that the drafts of one should fill it."""
 _MOST_REFUSALS = 3
 """Batches in a row that the server does not take because of single lines; then it is no matter of single lines."""

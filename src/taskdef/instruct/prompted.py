@@ -121,6 +121,11 @@ class PromptedInstructor:
         schema = self._draft_schema(definition)
         return await self._draft(ChatRequest(direction.value, prompt, temperature, self._max_tokens, schema))
 
+    @property
+    def drafts_at_once(self) -> int:
+        """As many as fill a batch, where answers come in batches (see stream.py)."""
+        return self._chat.drafts_at_once
+
     def spending(self) -> Spending:
         """Calls and tokens of the whole run, earlier processes included."""
         return self._chat.spending()

@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from taskdef.errors import InstructorError
-from taskdef.instruct.batch import Batches
+from taskdef.instruct.batch import DRAFTS_OF_A_BATCH, Batches
 from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse, request_keys
 from taskdef.instruct.ledger import Ledger, Sent
 from taskdef.instruct.meter import Meter
 from taskdef.instruct.protocol import Spending
 from taskdef.instruct.sender import Sender
+from taskdef.instruct.stream import DRAFTS_AT_ONCE
 
 _LONGEST_DRAIN = 60.0
 """Longest wait at the end, in seconds, for answers that are paid for and still on their way."""
@@ -69,6 +70,11 @@ class RecordedChat:
     def in_flight(self) -> int:
         """Requests under way: paid for, and kept if they are waited for. Batches wait for nobody."""
         return self.sender.in_flight if self.sender.batches is None else 0
+
+    @property
+    def drafts_at_once(self) -> int:
+        """How many drafts should be under way at once (see stream.py)."""
+        return DRAFTS_AT_ONCE if self.sender.batches is None else DRAFTS_OF_A_BATCH
 
     async def close(self) -> None:
         """Begin nothing new, take what is under way into the ledger, then close endpoint, ledger and caches."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from taskdef.instruct.label import LabelRequest
 from taskdef.records import Drop, Sample, Stage
@@ -20,12 +20,23 @@ from taskdef.screen.screen import Screen
 
 BLOCK = 64
 """Drafts screened together: enough to tell wording that they share from wording of their own (screen/wording.py)."""
-BLOCKS_AT_ONCE = 64
+DRAFTS_AT_ONCE = 4_096
 
 _DETAIL = 400
 
 Plan = TypeVar("Plan")
 Label = Callable[[list[LabelRequest]], Awaitable[list[Sample | Drop]]]
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """An instructor that says how many drafts should be under way at once: where its answers come hours later, as many
+    as one batch takes."""
+
+    @property
+    def drafts_at_once(self) -> int:
+        """At least one block."""
+        ...
 
 
 async def stream_labelled(
@@ -36,12 +47,15 @@ async def stream_labelled(
     label: Label,
     stage: Stage,
     decided: Callable[[], None],
+    instructor: object = None,
 ) -> AsyncIterator[Sample | Drop]:
     """A sample or a drop for each plan, in order.
 
     ``write`` has a draft written, ``label`` puts the drafts of a block to the vote; both bound how many calls are in
-    flight. ``decided`` is called for each plan that ends before its vote; ``label`` sees to the others.
+    flight. ``decided`` is called for each plan that ends before its vote; ``label`` sees to the others. The
+    ``instructor`` may say how many drafts it wants under way at once.
     """
+    at_once = instructor.drafts_at_once if isinstance(instructor, Patient) else DRAFTS_AT_ONCE
     screened = [asyncio.Event() for _ in range(0, len(plans), BLOCK)]
 
     async def work(number: int) -> list[Sample | Drop]:
@@ -67,7 +81,7 @@ async def stream_labelled(
     begun = 0
     try:
         while under_way or begun < len(screened):
-            while begun < len(screened) and len(under_way) < BLOCKS_AT_ONCE:
+            while begun < len(screened) and len(under_way) * BLOCK < at_once:
                 task = asyncio.create_task(work(begun))
                 task.add_done_callback(note_failure)
                 under_way.append(task)

@@ -157,7 +157,13 @@ async def stream_samples(
         asked += missing
         progress.start("drafts", total=len(plans))
         async for outcome in stream_labelled(
-            plans, write=write, screen=screen, label=label, stage=Stage.SYNTHESIZE, decided=progress.advance
+            plans,
+            write=write,
+            screen=screen,
+            label=label,
+            stage=Stage.SYNTHESIZE,
+            decided=progress.advance,
+            instructor=instructor,
         ):
             tally.count(outcome)
             yield outcome
