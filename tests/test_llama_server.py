@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from taskdef.config import InstructorConfig, RetrieveConfig, SynthesizeConfig
+from taskdef.audit import audit_passages
+from taskdef.config import InstructorConfig, RetrieveConfig, SynthesizeConfig, build_config
 from taskdef.definition.packs import load_pack
 from taskdef.instruct.chat import ChatRequest
 from taskdef.instruct.form import DRAFT_SCHEMA
 from taskdef.instruct.load import load_instructor
-from taskdef.instruct.openai_compatible import OpenAIChat
-from taskdef.records import PassageSource, TaskDefinition
+from taskdef.instruct.openai_compatible import OpenAIEndpoint
+from taskdef.records import Passage, PassageSource, Stage, TaskDefinition
 from taskdef.retrieve.stage import Retrieval, retrieve_passages
+from taskdef.store import RunDirectory
 from taskdef.synthesize.stage import Synthesis, synthesize_samples
 from taskdef.verify.isolated import Verifier
 
@@ -46,14 +48,16 @@ def address() -> Iterator[str]:
 
 def test_a_schema_is_kept(address: str) -> None:
     async def ask() -> tuple[str, str]:
-        chat = OpenAIChat("smollm2", address, config=InstructorConfig(max_retries=0))
+        endpoint = OpenAIEndpoint("smollm2", address, config=InstructorConfig(max_retries=0))
         prompt = "Write a question about bread as input, and its answer as output."
         try:
-            response = await chat.complete(ChatRequest("generate", prompt, 0.0, 300, DRAFT_SCHEMA))
+            reply = await endpoint.ask(ChatRequest("generate", prompt, 0.0, 300, DRAFT_SCHEMA), 1)
         finally:
-            await chat.close()
-        assert response.prompt_tokens > 10
-        return response.text, response.finish_reason
+            await endpoint.close()
+        assert reply.usage is not None
+        assert reply.usage.prompt_tokens > 10
+        (choice,) = reply.choices
+        return choice.text, choice.finish_reason
 
     text, finish_reason = asyncio.run(ask())
     assert finish_reason == "stop"
@@ -76,6 +80,26 @@ def test_samples_of_both_packs_come_through_retrieval_and_synthesis(address: str
             assert 1 <= sample.votes <= sample.vote_count
             with Verifier(task.answer) as verifier:
                 assert verifier.read(sample.solution) == sample.answer
+
+
+def test_a_small_model_grades_every_passage_of_an_audit(address: str, tmp_path: Path) -> None:
+    task = load_pack("gsm8k").model_copy(update={"passages": (PassageSource(path=LIBRARY),), "test": None})
+    overrides = {
+        "instructor": f"openai:smollm2@{address}",
+        "instruct.concurrency": 2,
+        "instruct.max_tokens": 64,
+        "retrieve.passages": 6,
+    }
+    run = RunDirectory.create(tmp_path / "run", task, build_config(overrides=overrides))
+    audit = audit_passages(run, grades=6)
+    passages = len(run.stage(Stage.RETRIEVE).read_records("passages.jsonl", Passage))
+    assert 1 <= passages <= 6
+    # The schema lets it write nothing but a grade, so none is missing; what a model of this size thinks is no matter.
+    assert (audit.graded, audit.ungraded, audit.among) == (passages, 0, passages)
+    assert audit.low is not None
+    assert audit.high is not None
+    assert audit.share is not None
+    assert 0 <= audit.low <= audit.share <= audit.high <= 1
 
 
 async def synthesize(task: TaskDefinition, address: str, ledger: Path) -> tuple[Retrieval, Synthesis]:

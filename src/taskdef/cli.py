@@ -239,9 +239,29 @@ def run(
 
 
 @app.command(rich_help_panel=_STAGES)
-def retrieve(run: RunArgument) -> None:
+def retrieve(
+    run: RunArgument,
+    audit: Annotated[bool, typer.Option("--audit", help="Have a random sample of the passages graded.")] = False,
+    grades: Annotated[int, typer.Option(metavar="N", min=1, help="How many passages an audit grades.")] = 50,
+    by_hand: Annotated[bool, typer.Option("--by-hand", help="You grade, in place of the instructor.")] = False,
+) -> None:
     """1. Keywords from the instructor, passages from the libraries."""
-    _run_stage(run, "retrieve")
+    if by_hand and not audit:
+        where = shlex.quote(str(run))
+        raise ConfigError("--by-hand: goes with --audit", next_step=f"taskdef retrieve {where} --audit --by-hand")
+    if not audit:
+        _run_stage(run, "retrieve")
+        return
+    from taskdef.grading import grade_by_hand
+    from taskdef.request import open_run
+
+    opened = open_run(run)
+    with going_on_with(run), progress_on_stderr() as progress:
+        from taskdef.audit import audit_passages
+        from taskdef.retrieve.audit import audit_lines
+
+        found = audit_passages(opened, grades=grades, by_hand=grade_by_hand if by_hand else None, progress=progress)
+    print("\n".join(audit_lines(found, opened.quoted_path)))
 
 
 @app.command(rich_help_panel=_STAGES)

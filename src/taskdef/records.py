@@ -213,6 +213,27 @@ class Passage(Record):
     """The task's sub-domain for which it was retrieved."""
 
 
+class Relevance(StrEnum):
+    """How much a passage could help somebody who writes a new example of the task."""
+
+    RELEVANT = "relevant"
+    """It holds a subject, facts or a situation from which an example of this very task can be written."""
+    PARTLY = "partly"
+    """It belongs to the task's field, but gives no more than a setting or some words."""
+    IRRELEVANT = "irrelevant"
+    """Nothing of it serves the task."""
+
+
+class Grade(Record):
+    """One passage's relevance as an instructor or a person judged it."""
+
+    passage_id: str
+    grader: str
+    """The instructor's name, or that it was a person."""
+    relevance: Relevance | None
+    """None where no grade could be had or read: missing data."""
+
+
 # --- synthesis -------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from taskdef.instruct.generators import Generator, parse_generators, speak_signs
 from taskdef.instruct.meter import Meter
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
 from taskdef.instruct.words import content_words, stems
-from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
+from taskdef.records import Demo, DropReason, Origin, Passage, Relevance, Sample, TaskDefinition
 from taskdef.verify.read import render_answer
 
 _SEED_SPACE = 2**32 - 2**20
@@ -112,6 +112,13 @@ class ProceduralInstructor:
             if draft.input != sample.input:
                 return draft
         raise DraftFailed(DropReason.NO_REWRITE, f"{generator.name} gives the same question at {moved}")
+
+    async def grade(self, definition: TaskDefinition, passage: Passage) -> Relevance | None:
+        """Relevant where the passage leads to the generator that fits the task best, irrelevant elsewhere."""
+        found = frozenset(stems(speak_signs(passage.text)))
+        best = self._best_generator(" ".join(await self.keywords(definition)), index=0)
+        fits = bool(found & best.words) and self._best_generator(passage.text, index=0) is best
+        return Relevance.RELEVANT if fits else Relevance.IRRELEVANT
 
     def spending(self) -> Spending:
         """Nothing is sent anywhere; drafts count as calls so that a plan can be compared with what was done."""

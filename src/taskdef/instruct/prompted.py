@@ -13,12 +13,13 @@ from taskdef.instruct.chat import ChatFailed, ChatRequest
 from taskdef.instruct.domains import domain_of
 from taskdef.instruct.draft_form import ParseFailure
 from taskdef.instruct.form import DRAFT_SCHEMA, forced_answer_schema, forced_draft_schema
+from taskdef.instruct.grade import GRADE_SCHEMA, read_grade
 from taskdef.instruct.meter import Meter
 from taskdef.instruct.parse import read_draft, read_keywords, read_output
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
 from taskdef.instruct.recorded import RecordedChat, out_of_reach
 from taskdef.instruct.words import content_words
-from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
+from taskdef.records import Demo, DropReason, Origin, Passage, Relevance, Sample, TaskDefinition
 
 KEYWORDS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -28,6 +29,7 @@ KEYWORDS_SCHEMA: dict[str, Any] = {
 }
 _KEYWORDS_TEMPERATURE = 0.0
 _PATTERN_TEMPERATURE = 0.0
+_GRADE_TEMPERATURE = 0.0
 _DETAIL = 400
 
 
@@ -125,6 +127,16 @@ class PromptedInstructor:
     def drafts_at_once(self) -> int:
         """As many as fill a batch, where answers come in batches (see stream.py)."""
         return self._chat.drafts_at_once
+
+    async def grade(self, definition: TaskDefinition, passage: Passage) -> Relevance | None:
+        """The relevance of a passage; None where the request failed for good, or the response holds no grade."""
+        prompt = _render("grade", definition=definition, passage=passage, mark=_mark(passage.text))
+        request = ChatRequest("grade", prompt, _GRADE_TEMPERATURE, self._max_tokens, GRADE_SCHEMA)
+        try:
+            response = await self._chat.complete(request)
+        except ChatFailed:
+            return None
+        return None if response.finish_reason == "length" else read_grade(response.text)
 
     def spending(self) -> Spending:
         """Calls and tokens of the whole run, earlier processes included."""

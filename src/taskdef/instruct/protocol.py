@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol
 
 from taskdef.instruct.meter import Meter
-from taskdef.records import Demo, DropReason, Origin, Passage, Sample, TaskDefinition
+from taskdef.records import Demo, DropReason, Origin, Passage, Relevance, Sample, TaskDefinition
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,10 @@ class Instructor(Protocol):
         temperature: float,
     ) -> Draft:
         """A harder version of a sample, or an easier one (or a sub-problem of it). Raises DraftFailed."""
+        ...
+
+    async def grade(self, definition: TaskDefinition, passage: Passage) -> Relevance | None:
+        """How relevant a passage (already cut to length) is; None where no grade can be had or read."""
         ...
 
     def spending(self) -> Spending:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from taskdef.instruct.protocol import Draft, Instructor, Spending
-from taskdef.records import Demo, Origin, Passage, Sample, TaskDefinition
+from taskdef.records import Demo, Origin, Passage, Relevance, Sample, TaskDefinition
 
 
 class WatchedInstructor:
@@ -62,6 +62,9 @@ class WatchedInstructor:
         draft = await self._instructor.rewrite(definition, sample, direction, pattern=pattern, temperature=temperature)
         self.drafts[f"{sample.id}-{direction.value}"] = draft
         return draft
+
+    async def grade(self, definition: TaskDefinition, passage: Passage) -> Relevance | None:
+        return await self._instructor.grade(definition, passage)
 
     def spending(self) -> Spending:
         return self._instructor.spending()

@@ -40,6 +40,16 @@ def diagnose(artifacts: Artifacts) -> list[Diagnosis]:
 
 def _of_data(artifacts: Artifacts) -> list[Diagnosis]:
     found = []
+    if artifacts.audit.get("poor"):
+        usable = artifacts.audit["usable"]
+        found.append(
+            Diagnosis(
+                "problem",
+                f"In the audit {percent(usable['share'], 0)} of the passages were of any use (at most "
+                f"{percent(usable['high'], 0)} are): most samples come from something else than the task's subject.",
+                "Name a library about it (--passages PATH), or compare with retrieve.method=none.",
+            )
+        )
     wanted = artifacts.run.config.select.size
     if artifacts.is_done(Stage.SELECT) and len(artifacts.selected) < wanted:
         found.append(

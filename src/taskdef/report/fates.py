@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from taskdef.records import Drop, DropReason, Passage, Sample, Stage, Verdict
+from taskdef.records import Drop, DropReason, Passage, Relevance, Sample, Stage, Verdict
 from taskdef.report.gather import Artifacts, attempts_on
 
 _UNREAD = (DropReason.INSTRUCTOR_FAILED, DropReason.UNPARSEABLE)
@@ -121,10 +121,11 @@ def fates_by_score(fates: Sequence[DraftFate], passages: Sequence[Passage]) -> l
 
 
 def fates_by_grade(fates: Sequence[DraftFate], grades: Mapping[str, str]) -> list[FateRow]:
-    """The drafts of graded passages by their grade (``grades``: by passage id), in the order of first appearance."""
+    """The drafts of graded passages by their grade (``grades``: by passage id), the most relevant first."""
     return [
-        sum_up(grade, [fate for fate in fates if grades.get(fate.passage_id or "") == grade])
-        for grade in dict.fromkeys(grades.values())
+        sum_up(grade.value, [fate for fate in fates if grades.get(fate.passage_id or "") == grade])
+        for grade in Relevance
+        if grade in grades.values()
     ]
 
 
@@ -144,10 +145,14 @@ def run_fates(artifacts: Artifacts) -> list[DraftFate]:
 
 
 def fate_tables(artifacts: Artifacts, fates: Sequence[DraftFate]) -> list[tuple[str, list[FateRow]]]:
-    """Headings and rows for the page: all drafts, then by score."""
+    """Headings and rows for the page: all drafts, by score, and by grade where the passages were audited."""
     if not fates:
         return []
-    tables = [("all", [sum_up("all drafts", fates)]), ("passage score", fates_by_score(fates, artifacts.passages))]
+    tables = [
+        ("all", [sum_up("all drafts", fates)]),
+        ("passage score", fates_by_score(fates, artifacts.passages)),
+        ("grade", fates_by_grade(fates, artifacts.grades)),
+    ]
     return [(heading, rows) for heading, rows in tables if rows]
 
 

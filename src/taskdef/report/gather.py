@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taskdef.records import Attempt, Drop, Manifest, Passage, PassRate, Sample, Stage, TestRow
+from taskdef.records import Attempt, Drop, Grade, Manifest, Passage, PassRate, Sample, Stage, TestRow
 from taskdef.store import RunDirectory
 
 LOG_FILE = "log.jsonl"
@@ -24,6 +24,10 @@ class Artifacts:
     """Of the finished stages, in their order."""
     retrieval: dict[str, Any] = field(default_factory=dict)
     passages: list[Passage] = field(default_factory=list)
+    audit: dict[str, Any] = field(default_factory=dict)
+    """What the grades of the last audit's grader came to."""
+    grades: dict[str, str] = field(default_factory=dict)
+    """Those grades by passage id."""
     initial: list[Sample] = field(default_factory=list)
     pattern: str = ""
     adapted: list[Sample] = field(default_factory=list)
@@ -59,6 +63,13 @@ def gather(run: RunDirectory) -> Artifacts:
         directory = run.stage(Stage.RETRIEVE)
         found["retrieval"] = directory.read_json("retrieval.json")
         found["passages"] = directory.read_records("passages.jsonl", Passage)
+        if (directory.path / "audit.json").exists():
+            found["audit"] = directory.read_json("audit.json")
+            found["grades"] = {
+                grade.passage_id: grade.relevance.value
+                for grade in directory.read_records("grades.jsonl", Grade)
+                if grade.grader == found["audit"]["grader"] and grade.relevance is not None
+            }
     if Stage.SYNTHESIZE in manifests:
         directory = run.stage(Stage.SYNTHESIZE)
         found["initial"] = directory.read_records("samples.jsonl", Sample)
