@@ -8,11 +8,8 @@ and what any run keeps between runs: the libraries' indexes, and the shared cach
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +17,7 @@ from typing import TYPE_CHECKING
 from taskdef.adapt.stage import adapt_difficulty, attempt_greedily, drop_too_long
 from taskdef.config import RunConfig
 from taskdef.definition.testset import load_test_rows
-from taskdef.errors import BudgetReached, InstructorError, RunError
-from taskdef.instruct.ledger import Ledger
+from taskdef.errors import BudgetReached, InstructorError
 from taskdef.instruct.load import load_instructor
 from taskdef.instruct.meter import Meter, Work
 from taskdef.instruct.protocol import Draft
@@ -29,6 +25,7 @@ from taskdef.instruct.totals import LedgerTotals
 from taskdef.instruct.watched import WatchedInstructor
 from taskdef.lengths import Lengths, MeasuredPolicy, Sampling, project_sampling
 from taskdef.policy.attempts import Problem, attempt_problems, readable_share
+from taskdef.preview_ledger import finish_ledger, preview_ledger, totals_of
 from taskdef.progress import Progress
 from taskdef.projection import Projection, Seen, project
 from taskdef.records import Attempt, Drop, DropReason, Sample, Stage, TaskDefinition
@@ -130,11 +127,11 @@ def take_preview(request: RunRequest, samples: int, progress: Progress) -> Previ
     config = request.config.model_copy(update={"instruct": instruct})
     run = RunDirectory(request.path, request.definition, config)
     preview = Preview(request.definition, config, in_batches=request.config.instruct.batch)
-    with _ledger_of(run) as ledger_path:
-        preview.paid_before = _totals(ledger_path)
+    with preview_ledger(run) as ledger_path:
+        preview.paid_before = totals_of(ledger_path)
         with Verifier(preview.definition.answer, config.verify.timeout_seconds) as verifier:
             asyncio.run(_take(preview, run, ledger_path, samples, verifier, progress))
-        exchanges = _finish_ledger(preview, ledger_path)
+        preview.paid, exchanges = finish_ledger(ledger_path)
     if preview.samples and preview.stopped is None:
         _project(preview, exchanges)
     return preview
@@ -287,51 +284,3 @@ def _project(preview: Preview, exchanges: Sequence[tuple[float, float]]) -> None
         preview.sampling = project_sampling(
             preview.lengths, config, samples=(samples.low, samples.high), pool=(pool.low, pool.high), test_rows=rows
         )
-
-
-@contextlib.contextmanager
-def _ledger_of(run: RunDirectory) -> Iterator[Path | None]:
-    """The ledger of this run's previews, kept from other processes meanwhile; None where nothing will be recorded.
-
-    Raises RunError where another preview is at work on it.
-    """
-    if run.config.instructor.startswith("procedural:"):
-        yield None
-        return
-    path = run.preview_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Locked itself, since a file beside it would be left behind. SQLite's own locks are of another kind (POSIX), and
-    # end when a descriptor of the file is closed: that happens here, after SQLite has closed it.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{path}: another preview is at work on it", next_step="wait until it ends, or take another --name"
-            ) from None
-        yield path
-    finally:
-        if os.fstat(descriptor).st_size == 0:  # it ended before anything was asked
-            path.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _totals(path: Path | None) -> LedgerTotals | None:
-    if path is None:
-        return None
-    if path.stat().st_size == 0:
-        return LedgerTotals()
-    with contextlib.closing(Ledger(path)) as ledger:
-        return ledger.totals()
-
-
-def _finish_ledger(preview: Preview, path: Path | None) -> list[tuple[float, float]]:
-    """Note what was paid, leave one file, and give start and seconds of every answered call."""
-    if path is None:
-        return []
-    with contextlib.closing(Ledger(path)) as ledger:
-        preview.paid = ledger.totals()
-        exchanges = ledger.exchanges()
-        ledger.leave_one_file()
-    return exchanges

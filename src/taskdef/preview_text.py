@@ -1,7 +1,6 @@
 """A preview, readable: every sample on its way, what is kept at each stage, what the full run will take.
 
-Results go to stdout; in a pipe nothing is coloured or wrapped. What models wrote is shown without control characters,
-which could move a terminal's cursor.
+It goes to stdout; in a pipe nothing is coloured or wrapped.
 """
 
 from __future__ import annotations
@@ -11,37 +10,33 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from taskdef.instruct.draft_form import ParseFailure
 from taskdef.instruct.meter import Meter, Work
-from taskdef.preview import ATTEMPTS, Preview
+from taskdef.preview import Preview
+from taskdef.preview_samples import clean, print_draft
 from taskdef.projection import Projection, Range
 from taskdef.records import Attempt, Drop, DropReason, Sample, Verdict
 from taskdef.show import print_table
 from taskdef.terminal import duration
 
 _PIPED_WIDTH = 1000
-_PASSAGE, _QUESTION, _OUTPUT, _RAW = 280, 1200, 400, 800
-_MOST_ANSWERS = 5
-_LABEL = 12
+_PATTERN = 400
 _NOT_WRITTEN = (DropReason.INSTRUCTOR_FAILED, DropReason.UNPARSEABLE, DropReason.NO_REWRITE)
 _SCREENED = (DropReason.DUPLICATE, DropReason.OVERLAPS_TEST, DropReason.OVERLAPS_DEMO)
-_DIRECTIONS = {True: "harder", False: "easier"}
 
 
 def print_preview(preview: Preview) -> None:
     """Print everything that was found on stdout."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     if preview.keywords:
-        console.print(Text(f"keywords  {', '.join(map(_clean, preview.keywords))}"))
+        console.print(Text(f"keywords  {', '.join(map(clean, preview.keywords))}"))
         console.print(Text(f"passages  {preview.passages:,}"))
     if preview.pattern:
-        console.print(Text(f"pattern   {_clean(preview.pattern, _OUTPUT)}"))
+        console.print(Text(f"pattern   {clean(preview.pattern, _PATTERN)}"))
     for number, outcome in enumerate(preview.outcomes):
-        _print_draft(console, preview, number, outcome)
+        print_draft(console, preview, number, outcome)
     for heading, lines in _sections(preview):
         console.print()
         console.print(Text(heading, style="bold"))
@@ -202,72 +197,6 @@ def _time_lines(preview: Preview) -> Iterator[str]:
         )
 
 
-def _print_draft(console: Console, preview: Preview, number: int, outcome: Sample | Drop) -> None:
-    console.print()
-    console.print(Text(f"draft {outcome.id}", style="bold"))
-    lines = list(_draft_lines(preview, number, outcome))
-    if not sys.stdout.isatty():
-        for label, text in lines:
-            print(f"  {label:<{_LABEL}}{text.replace(chr(10), chr(10) + ' ' * (_LABEL + 2))}")
-        return
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, text in lines:
-        grid.add_row(Text(label), Text(text))
-    console.print(Padding(grid, (0, 0, 0, 2), expand=False))
-
-
-def _draft_lines(preview: Preview, number: int, outcome: Sample | Drop) -> Iterator[tuple[str, str]]:
-    plan = preview.plans[number]
-    if plan.passage is not None:
-        yield "passage", f"{plan.passage.source}: {_clean(' '.join(plan.passage.text.split()), _PASSAGE)}"
-    if plan.demos:
-        yield "demos", str(len(plan.demos))
-    yield from _sample_lines(preview, outcome, "question")
-    if isinstance(outcome, Drop):
-        return
-    attempt = preview.attempts.get(outcome.id)
-    if attempt is not None:
-        yield "base model", _verdict_text(attempt)
-        scored = preview.scored.get(outcome.id, [])
-        solved = sum(each.verdict is Verdict.CORRECT for each in scored)
-        yield "", f"{solved} of {ATTEMPTS} attempts at {preview.config.select.temperature} correct"
-        if outcome.id in preview.rewrites:
-            direction = _DIRECTIONS[attempt.verdict is Verdict.CORRECT]
-            yield from _sample_lines(preview, preview.rewrites[outcome.id], direction)
-    elif too_long := [drop for drop in preview.too_long if drop.id == outcome.id]:
-        yield "base model", f"left out, {too_long[0].reason.value}: {_clean(too_long[0].detail, _RAW)}"
-
-
-def _sample_lines(preview: Preview, outcome: Sample | Drop, label: str) -> Iterator[tuple[str, str]]:
-    draft = preview.drafts.get(outcome.id)
-    if draft is not None:
-        yield label, _clean(draft.input, _QUESTION)
-        solution = outcome.solution if isinstance(outcome, Sample) else draft.solution
-        yield "solution", _clean(solution, _OUTPUT)
-        was_voted_on = isinstance(outcome, Sample) or outcome.reason is DropReason.NO_MAJORITY
-        if was_voted_on and (votes := preview.votes.get(draft.input)):
-            yield "votes", _votes_text(votes)
-    if isinstance(outcome, Sample):
-        label_text = "right by construction" if not outcome.vote_count else f"{outcome.votes} of {outcome.vote_count}"
-        yield "label", f"{_clean(outcome.answer)} ({label_text})"
-    else:
-        first = "dropped" if draft is not None or label == "question" else label
-        yield first, f"{outcome.reason.value}: {_clean(outcome.detail, _RAW)}"
-
-
-def _votes_text(votes: Sequence[tuple[str | None, int]]) -> str:
-    parts = [f"{'unreadable' if answer is None else _clean(answer, 60)} x{count}" for answer, count in votes]
-    more = len(parts) - _MOST_ANSWERS
-    return ", ".join(parts[:_MOST_ANSWERS]) + (f" and {more} other answers" if more > 0 else "")
-
-
-def _verdict_text(attempt: Attempt) -> str:
-    read = "" if attempt.answer is None else f", read {_clean(attempt.answer, 60)}"
-    return f"{attempt.verdict.value.upper()}{read}, {attempt.token_count} tokens: {_clean(attempt.text, _OUTPUT)}"
-
-
 def _row(name: str, found: Range, known: str) -> tuple[str, str, str, str]:
     return name, f"{found.middle:,.0f}", _range(found), known
 
@@ -296,9 +225,3 @@ def _all_attempts(preview: Preview) -> list[Attempt]:
 
 def _dropped(preview: Preview) -> list[Drop]:
     return [rewrite for rewrite in preview.rewrites.values() if isinstance(rewrite, Drop)]
-
-
-def _clean(text: str, longest: int = 200) -> str:
-    """Without control characters, cut where it is long."""
-    cut = text if len(text) <= longest else f"{text[:longest]}…"
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in cut)
