@@ -57,7 +57,9 @@ class OpenAIEndpoint:
         if parts.username or parts.password or parts.query:
             raise InstructorError(
                 f"openai:{model}: the address holds a user name, a password or a query, which would be recorded",
-                next_step=f"give the plain address, and the key in the environment: export {KEY_VARIABLE}=…",
+                next_step="give the plain address"
+                + (" (https://NAME.openai.azure.com/openai/v1 needs no query)" if _is_azure(parts.hostname) else "")
+                + f", and the key in the environment: export {KEY_VARIABLE}=…",
             )
         key = os.environ.get(KEY_VARIABLE, "").strip()
         if not key and parts.hostname not in _LOOPBACK:
@@ -267,6 +269,10 @@ class OpenAIEndpoint:
 
     def _said(self, error: Exception) -> str:
         return server_message(error, self.key)
+
+
+def _is_azure(host: str) -> bool:
+    return host.endswith(".azure.com")
 
 
 async def _read_bounded(response: Any, limit: int) -> bytes:
