@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 StageName = Literal["retrieve", "synthesize", "adapt", "select", "train", "evaluate"]
 """The values of records.Stage, written out: importing records costs half of what ``--help`` may take."""
 
+MethodName = Literal["grpo", "sft", "rft", "dpo", "stepwise"]
+"""The values of config.TrainConfig.method, written out for the same reason."""
+
 app = typer.Typer(
     name="taskdef",
     help="A task definition in, a reinforcement-tuned model out: no human labels.",
@@ -283,9 +286,27 @@ def select(run: RunArgument) -> None:
 
 
 @app.command(rich_help_panel=_STAGES)
-def train(run: RunArgument) -> None:
-    """5. Reinforcement learning on the training set."""
-    _run_stage(run, "train")
+def train(
+    run: RunArgument,
+    method: Annotated[
+        MethodName | None, typer.Option(help="Another than the run's own: in a run beside it, on the same samples.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, train.*; may be repeated.")
+    ] = None,
+) -> None:
+    """5. Learning from the training set: by reinforcement, or another method."""
+    if method is None and not settings:
+        _run_stage(run, "train")
+        return
+    from taskdef.branch import run_for_method
+    from taskdef.request import open_run, read_settings
+
+    chosen = {} if method is None else {"train.method": method}
+    with going_on_with(run):
+        other = run_for_method(open_run(run), read_settings(settings or []) | chosen)
+    _run_stage(other.path, "train")
+    print(f"next: taskdef run {other.quoted_path}")
 
 
 @app.command(rich_help_panel=_STAGES)

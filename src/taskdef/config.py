@@ -265,7 +265,7 @@ class StepwiseConfig(ConfigPart):
 class TrainConfig(ConfigPart):
     """Stage 5. Settings that stand here alone are GRPO's (paper section 4.1), or every method's."""
 
-    method: Literal["grpo", "sft", "rft", "dpo"] = "grpo"
+    method: Literal["grpo", "sft", "rft", "dpo", "stepwise"] = "grpo"
     start: str | None = None
     """A model to start from in place of the starting model: a folder, for instance an earlier run's ``model/``."""
     sft: SftConfig = SftConfig()
@@ -299,6 +299,34 @@ class TrainConfig(ConfigPart):
         """Optimizer steps on a training set of that many samples."""
         steps_an_epoch = max(1, samples // min(self.batch, max(1, samples)))
         return self.max_steps or max(1, round(self.epochs * steps_an_epoch))
+
+    def most_steps(self, samples: int) -> int:
+        """Optimizer steps on a training set of that many samples by ``method``, at most."""
+        if self.method == "grpo":
+            return self.steps(samples)
+        if self.method == "sft":
+            return self.sft.steps(samples)
+        if self.method == "rft":
+            return self.sft.steps(samples * (self.rft.most_solutions + self.rft.with_verified))
+        if self.method == "dpo":
+            return self.dpo.steps(samples * self.dpo.pairs)
+        drawn = self.stepwise.pairs == "step" and self.stepwise.prefer == "sampled"
+        return self.dpo.steps(samples * self.stepwise.wrong_responses * (self.stepwise.alternatives if drawn else 1))
+
+    def most_rollouts(self, samples: int) -> int:
+        """Completions that ``method`` samples on a training set of that many samples, at most."""
+        if self.method == "grpo":
+            return self.steps(samples) * self.batch * self.completions
+        stepwise = self.stepwise
+        forks = stepwise.alternatives if stepwise.pairs == "step" else 0
+        prefixes = 1 + stepwise.wrong_responses * (stepwise.most_steps + forks)
+        attempts = {
+            "sft": 0,
+            "rft": self.rft.attempts,
+            "dpo": self.dpo.attempts,
+            "stepwise": stepwise.rollouts * prefixes,
+        }
+        return samples * attempts[self.method]
 
 
 class EvaluateConfig(ConfigPart):

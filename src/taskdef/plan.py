@@ -58,7 +58,7 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
     adapted = samples if config.adapt.enabled else 0
     pool = samples + adapted
     selected = pool if config.select.strategy == "all" else min(config.select.size, pool)
-    steps = config.train.steps(selected)
+    steps = config.train.most_steps(selected)
     rows = _test_rows(definition, config)
     models = 2 if config.warm_up.mode == "never" else 3
     return Estimate(
@@ -74,7 +74,7 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
         test_rows=rows,
         greedy_attempts=samples if config.warm_up.mode == "never" else 2 * samples,
         scoring_attempts=pool * config.select.most_attempts,
-        rollouts=steps * config.train.batch * config.train.completions,
+        rollouts=config.train.most_rollouts(selected),
         test_attempts=None if rows is None else models * rows,
     )
 
@@ -142,7 +142,6 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
     else:
         retrieving = ["no libraries: samples are written from the definition alone"]
     rows = "rows not counted yet" if sizes.test_rows is None else f"{sizes.test_rows:,} rows"
-    train = config.train
     return {
         Stage.RETRIEVE: retrieving,
         Stage.SYNTHESIZE: [
@@ -156,9 +155,7 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
             _scoring_line(config, sizes),
             f"{config.select.strategy}: {sizes.selected:,} samples to train on",
         ],
-        Stage.TRAIN: [
-            f"{sizes.steps:,} steps x {train.batch} prompts x {train.completions} completions = {sizes.rollouts:,}",
-        ],
+        Stage.TRAIN: [_training_line(config, sizes)],
         Stage.EVALUATE: [f"{rows}, one greedy attempt each by base, warmed-up and tuned model"],
     }
 
@@ -168,6 +165,14 @@ def _scoring_line(config: RunConfig, sizes: Estimate) -> str:
         pool, most = f"{sizes.pool:,}", f"{sizes.scoring_attempts:,}"
         return f"{pool} samples x at most {config.select.attempts} attempts = at most {most}"
     return f"{sizes.pool:,} samples x {config.select.rollouts} attempts = {sizes.scoring_attempts:,}"
+
+
+def _training_line(config: RunConfig, sizes: Estimate) -> str:
+    train = config.train
+    if train.method == "grpo":
+        return f"{sizes.steps:,} steps x {train.batch} prompts x {train.completions} completions = {sizes.rollouts:,}"
+    rollouts = f"; attempts of its own: at most {sizes.rollouts:,}" if sizes.rollouts else ""
+    return f"{train.method}: at most {sizes.steps:,} steps{rollouts}"
 
 
 def _warm_up_line(config: RunConfig) -> str:

@@ -25,6 +25,7 @@ ALGORITHMS: Mapping[str, Callable[[TrainingJob], Training]] = {
     "sft": train_sft,
     "rft": train_rft,
     "dpo": train_dpo,
+    "stepwise": train_stepwise,
 }
 """By the values of ``train.method``."""
 
