@@ -18,9 +18,11 @@ RULES = [PitRule.LEAST_ADVANTAGE, PitRule.LOWEST_Q, PitRule.FIRST_ZERO]
     ("values", "expected"),
     [
         # V(x), then Q after each step; the pits by least advantage, lowest Q, first zero
-        ([0.6, 0.5, 0.4, 0.05, 0.05, 0.02, 0.0], (2, 5, 5)),
+        ([0.6, 0.5, 0.4, 0.05, 0.05, 0.02, 0.0], (2, 4, 5)),
         ([0.5, 0.5, 0.0, 0.0], (1, 1, 1)),
-        ([0.5, 0.9, 0.1, 0.2, 0.0], (1, 3, 3)),
+        ([0.5, 0.9, 0.1, 0.2, 0.0], (1, 1, 3)),
+        ([0.5, 0.5, 0.75, 0.0], (2, 2, 2)),
+        ([0.5, 0.0], (0, 0, 0)),
         # alike: the first
         ([0.5, 0.25, 0.5, 0.25], (0, 0, None)),
         # nothing lost: never solved, or never below the start

@@ -14,7 +14,8 @@ class PitRule(StrEnum):
     LEAST_ADVANTAGE = "least-advantage"
     """The step with the greatest loss of Q."""
     LOWEST_Q = "lowest-q"
-    """The step after which Q is lowest."""
+    """The step after which Q is lowest. The last, which ends the response and so has a Q of 0, only where no other has
+    a Q below V(x)."""
     FIRST_ZERO = "first-zero"
     """The step after which no rollout is correct."""
 
@@ -32,7 +33,10 @@ def find_pit(values: Sequence[float], rule: PitRule) -> int | None:
         lost = advantages(values)
         return lost.index(min(lost)) if min(lost) < 0 else None
     if rule is PitRule.LOWEST_Q:
-        return after.index(min(after)) if min(after) < start else None
+        lowest = min(after[:-1], default=start)
+        if lowest < start:
+            return after.index(lowest)
+        return len(after) - 1 if after[-1] < start else None
     return after.index(0.0) if 0.0 in after else None
 
 
