@@ -296,7 +296,7 @@ class TrainConfig(ConfigPart):
     """Steps between checkpoints."""
 
     def steps(self, samples: int) -> int:
-        """Optimizer steps on a training set of that many samples."""
+        """GRPO's optimizer steps on a training set of that many samples."""
         steps_an_epoch = max(1, samples // min(self.batch, max(1, samples)))
         return self.max_steps or max(1, round(self.epochs * steps_an_epoch))
 
