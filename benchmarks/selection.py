@@ -3,10 +3,10 @@
     python benchmarks/selection.py [--steps 15] [--size 64] [--seeds 0 1 2] [--runs-dir runs]
 
 For each seed the sums example is retrieved, synthesized, adapted and scored once, with the same number of attempts on
-every sample (an adaptive scoring serves one choice only); each strategy then trains from the same starting model on its own choice, for the same
-number of steps with the same seed, and answers the same held-out rows. The procedural instructor's labels are right
-by construction, so nothing but the choice differs. The pool is several times the choice: otherwise every strategy
-would choose much the same.
+every sample (an adaptive scoring serves one choice only); each strategy then trains from the same starting model on its
+own choice, for the same number of steps with the same seed, and answers the same held-out rows. The procedural
+instructor's labels are right by construction, so nothing but the choice differs. The pool is several times the choice:
+otherwise every strategy would choose much the same.
 
 Prints held-out accuracy with Wilson 95% intervals a run, and the mean over seeds a strategy; writes the same to
 selection.json. After an interruption, finished trainings and evaluations are kept.

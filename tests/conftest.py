@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # waits for its turn holds all others up.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
 def _own_cache() -> None:
     """A cache folder of the tests' own, so that the indexes they build are gone with them; the model in it is kept."""
     kept = cache_folder() / "smollm2-135m"

@@ -83,7 +83,7 @@ class Batches:
         self._lines: dict[int, _Line] = {}
         self._batch_of: dict[int, Batch] = {}
         self._unsettled: dict[str, set[int]] = {}
-        self._submitter: asyncio.Task[None] | None = None
+        self._is_submitting = False
         self._running: set[asyncio.Task[None]] = set()
         self._begun = {batch.mark: batch for batch in self._records.open()}
         for batch in self._begun.values():
@@ -153,7 +153,7 @@ class Batches:
 
     async def close(self) -> None:
         """Leave the batches to the server, and say how to collect them."""
-        tasks = [*self._running, *([self._submitter] if self._submitter else [])]
+        tasks = list(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -172,15 +172,26 @@ class Batches:
             self._lines[line.sent.number] = line
             self._queue.append(line)
             self._arrivals += 1
-        if self._submitter is None or self._submitter.done():
-            self._submitter = asyncio.create_task(self._submit())
+        if not self._is_submitting:
+            self._is_submitting = True
+            self._start(self._submit())
 
     async def _submit(self) -> None:
-        """Submit what is waiting, batch by batch, until nothing is."""
+        """Submit what is waiting; an error of this machine reaches those who wait."""
+        try:
+            await self._submit_queue()
+        except Exception as error:
+            self._fail([line.sent.number for line in self._queue], error)
+            self._queue.clear()
+        finally:
+            self._is_submitting = False
+
+    async def _submit_queue(self) -> None:
+        """Batch by batch, until nothing is waiting."""
         while self._queue:
             await self._until_quiet()
-            while self._one_at_a_time and self._running:
-                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            while self._one_at_a_time and (others := self._running - {asyncio.current_task()}):
+                await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
             folder = tempfile.TemporaryDirectory(prefix="taskdef-batch-")
             lines = self._take(Path(folder.name) / "input.jsonl")
             if not lines:
@@ -379,7 +390,13 @@ class Batches:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+
+        def forget(done: asyncio.Task[None]) -> None:
+            self._running.discard(done)
+            if not done.cancelled():
+                done.exception()  # Ctrl-C in its midst, which the whole process has heard of
+
+        task.add_done_callback(forget)
 
 
 def _one_by_one() -> Fault:

@@ -181,7 +181,7 @@ class BatchApi:
                 kind = _Gone if status == 404 else Refused
                 raise kind(f"{where}: cannot {what} ({status}): {said}", next_step=_what_next(what, status)) from None
             self._has_answered = True
-        elif isinstance(error, openai.APIConnectionError | httpx2.TransportError | OSError | ValueError | _Unreadable):
+        elif isinstance(error, (openai.APIConnectionError, httpx2.TransportError, *_OF_THE_NETWORK)):
             said = one_line(str(error.__cause__ or error) or type(error).__name__, self._endpoint.key)
         else:
             raise error
@@ -205,6 +205,10 @@ class _Gone(Refused):
 
 class _Unreadable(Exception):
     """A body that is no batch: half of one, a web page."""
+
+
+_OF_THE_NETWORK = (ConnectionError, TimeoutError, ValueError, _Unreadable)
+"""ValueError: a body that says it is JSON and is not."""
 
 
 def _with_id(batch: Any) -> Any:

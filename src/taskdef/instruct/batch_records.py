@@ -23,6 +23,7 @@ from taskdef.instruct.chat import ChatRequest
 from taskdef.instruct.ledger import Ledger, Sent
 
 _OPEN = "state IN ('creating', 'submitted')"
+_CLOSE = "UPDATE batches SET state='over', lines=json_set(lines, '$.lines', json_array()) WHERE mark=?"
 
 
 @dataclass
@@ -72,7 +73,7 @@ class BatchRecords:
 
     async def close(self, batch: Batch) -> None:
         """Nothing more is to come of it."""
-        await self._ledger.write(("UPDATE batches SET state='over' WHERE mark=?", (batch.mark,)))
+        await self._ledger.write((_CLOSE, (batch.mark,)))
 
     async def requeue(self, numbers: Iterable[int]) -> None:
         """These wait for another batch."""
@@ -112,7 +113,7 @@ class BatchRecords:
             if batch.lines:
                 batches.append(batch)
             else:
-                self._ledger.execute("UPDATE batches SET state='over' WHERE mark=?", (mark,))
+                self._ledger.execute(_CLOSE, (mark,))
         return batches
 
     def _set_aside(self, numbers: Iterable[int]) -> dict[int, Amount]:

@@ -3,8 +3,8 @@
 Additive increase, multiplicative decrease. In the beginning every success raises the limit by one, which doubles it
 with each round trip. After each window of as many successes as the limit, the throughput decides: by Little's law a
 larger limit that brings no higher throughput has bought nothing but latency, so growing ends there; an eighth more is
-tried now and then, and kept where it gains. A 429, a 503 or a time-out halves the limit, once for all requests that were under
-way then; a Retry-After holds everything back until then.
+tried now and then, and kept where it gains. A 429, a 503 or a time-out halves the limit, once for all requests that
+were under way then; a Retry-After holds everything back until then.
 """
 
 from __future__ import annotations

@@ -123,11 +123,6 @@ class PromptedInstructor:
         schema = self._draft_schema(definition)
         return await self._draft(ChatRequest(direction.value, prompt, temperature, self._max_tokens, schema))
 
-    @property
-    def drafts_at_once(self) -> int:
-        """As many as fill a batch, where answers come in batches (see stream.py)."""
-        return self._chat.drafts_at_once
-
     async def grade(self, definition: TaskDefinition, passage: Passage) -> Relevance | None:
         """The relevance of a passage; None where the request failed for good, or the response holds no grade."""
         prompt = _render("grade", definition=definition, passage=passage, mark=_mark(passage.text))
@@ -137,6 +132,11 @@ class PromptedInstructor:
         except ChatFailed:
             return None
         return None if response.finish_reason == "length" else read_grade(response.text)
+
+    @property
+    def drafts_at_once(self) -> int:
+        """As many as fill a batch, where answers come in batches (see stream.py)."""
+        return self._chat.drafts_at_once
 
     def spending(self) -> Spending:
         """Calls and tokens of the whole run, earlier processes included."""
