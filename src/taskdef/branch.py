@@ -7,19 +7,16 @@ compared can be seen to have learned from the same ones.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 from taskdef.config import build_config, flatten
-from taskdef.errors import ConfigError, RunError
+from taskdef.errors import ConfigError
 from taskdef.records import Stage
-from taskdef.store import STAGES, RunDirectory, StageDirectory, remove_folder
+from taskdef.sharing import share_parts, share_stage
+from taskdef.store import STAGES, RunDirectory
 
 SHARED_STAGES = STAGES[: STAGES.index(Stage.TRAIN)]
-_SAME_IN_BOTH = ("attempts-base.jsonl", "attempts-warm_up.jsonl")
-"""Held-out attempts of models that do not depend on stage 5."""
 
 
 def run_for_method(run: RunDirectory, overrides: Mapping[str, Any]) -> RunDirectory:
@@ -44,39 +41,6 @@ def run_for_method(run: RunDirectory, overrides: Mapping[str, Any]) -> RunDirect
     branch = RunDirectory.create(here.with_name(f"{here.name}-{config.train.method}"), run.definition, config)
     with run.locked(), branch.locked():
         for stage in SHARED_STAGES:
-            _share(run.stage(stage), branch.stage(stage))
-        _share_evaluation(run.stage(Stage.EVALUATE), branch.stage(Stage.EVALUATE))
+            share_stage(run.stage(stage), branch.stage(stage))
+        share_parts(branch.stage(Stage.EVALUATE), [run])
     return branch
-
-
-def _share(source: StageDirectory, target: StageDirectory) -> None:
-    """Give a stage of one run to another; raises RunError where the other has a different one already."""
-    if target.is_done():
-        if target.manifest().outputs == source.manifest().outputs:
-            return
-        raise RunError(
-            f"{target.run.path}: has the stage {source.stage.value} of an earlier state of {source.run.path}, "
-            "which was redone since",
-            next_step=f"remove {target.run.quoted_path}, or keep it under another name",
-        )
-    unfinished = target.path.with_name(f".{target.path.name}.tmp")
-    remove_folder(unfinished)
-    remove_folder(target.path)
-    shutil.copytree(source.path, unfinished, copy_function=_link_or_copy)
-    unfinished.rename(target.path)  # so that a kill leaves no manifest beside half of the files
-
-
-def _share_evaluation(source: StageDirectory, target: StageDirectory) -> None:
-    if source.is_done() and not target.path.exists():
-        target.open()
-        for name in _SAME_IN_BOTH:
-            if (source.path / name).exists():
-                shutil.copy2(source.path / name, target.path / name)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Files of a finished stage are never written in place, so two runs can have one copy: warmed-up models are big."""
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copy2(source, target)

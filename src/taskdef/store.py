@@ -14,7 +14,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,25 +149,28 @@ class StageDirectory:
                 next_step=f"taskdef run {self.run.quoted_path} --fresh {self.stage.value}",
             ) from None
 
+    def inputs(self) -> dict[str, str]:
+        """Digest of every artifact of all earlier finished stages, by path relative to the run's directory."""
+        return {
+            f"{earlier.path.name}/{name}": value
+            for earlier in self.run.stages()[: STAGES.index(self.stage)]
+            if earlier.is_done()
+            for name, value in earlier.manifest().outputs.items()
+        }
+
     def finish(self, *, started: float, artifacts: Iterable[str], summary: Mapping[str, Any]) -> Manifest:
         """Write the manifest: from here on the stage is done.
 
         ``started`` is a ``time.monotonic()`` reading; ``artifacts`` names the stage's own files; the inputs recorded
         are the artifacts of all earlier finished stages.
         """
-        inputs = {
-            f"{earlier.path.name}/{name}": value
-            for earlier in self.run.stages()[: STAGES.index(self.stage)]
-            if earlier.is_done()
-            for name, value in earlier.manifest().outputs.items()
-        }
         manifest = Manifest(
             stage=self.stage,
             taskdef_version=__version__,
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 3),
             config_digest=self.run.settings_digest(self.stage),
-            inputs=inputs,
+            inputs=self.inputs(),
             outputs={name: file_digest(self.path / name) for name in artifacts},
             summary=dict(summary),
         )
@@ -319,13 +322,18 @@ class RunDirectory:
 
     def settings_digest(self, stage: Stage) -> str:
         """Digest of everything in definition and config that this stage and those before it depend on."""
+        return digest({"definition": self.definition.model_dump(mode="json"), "config": self.settings_upto(stage)})
+
+    def settings_upto(self, stage: Stage, *, without: Sequence[str] = ()) -> dict[str, Any]:
+        """The settings that this stage and those before it depend on, but for some keys or whole parts."""
         upto = STAGES.index(stage)
-        flat = {
+        return {
             key: value
             for key, value in flatten(self.config).items()
-            if (first := _first_stage(key)) is not None and STAGES.index(first) <= upto
+            if (first := _first_stage(key)) is not None
+            and STAGES.index(first) <= upto
+            and not any(key == left or key.startswith(left + ".") for left in without)
         }
-        return digest({"definition": self.definition.model_dump(mode="json"), "config": flat})
 
     def _write_run_file(self) -> None:
         content = {
