@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from taskdef.config import RunConfig
 from taskdef.definition.testset import load_test_rows
 from taskdef.errors import BudgetReached, RunError
-from taskdef.instruct.load import load_instructor
+from taskdef.instruct.load import close_instructor, load_instructor
 from taskdef.live import synthesis_outlook, with_spending
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Attempt, Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
+from taskdef.stopping import answers_kept
 from taskdef.store import STAGES, RunDirectory, StageDirectory, file_digest
 from taskdef.verify.isolated import Verifier
 
@@ -401,13 +402,13 @@ def _with_instructor(
             also_known=[run.preview_path],  # what a preview asked is what this run would ask
             say=progress.line,
         )
-        try:
-            before = instructor.spending()
-            result = await work(instructor)
-            return result, asdict(instructor.spending().since(before))
-        finally:
-            if instructor.in_flight:
-                progress.line(f"waiting for {instructor.in_flight} answers that are under way (Ctrl-C drops them)")
-            await instructor.close()
+        with answers_kept(lambda: instructor.in_flight):
+            try:
+                before = instructor.spending()
+                result = await work(instructor)
+                return result, asdict(instructor.spending().since(before))
+            finally:
+                await close_instructor(instructor, progress)
 
-    return asyncio.run(inside())
+    done: tuple[Any, dict[str, Any]] = asyncio.run(inside())
+    return done

@@ -18,7 +18,7 @@ from taskdef.adapt.stage import adapt_difficulty, attempt_greedily, drop_too_lon
 from taskdef.config import RunConfig
 from taskdef.definition.testset import load_test_rows
 from taskdef.errors import BudgetReached, InstructorError
-from taskdef.instruct.load import load_instructor
+from taskdef.instruct.load import close_instructor, load_instructor
 from taskdef.instruct.meter import Meter, Work
 from taskdef.instruct.protocol import Draft
 from taskdef.instruct.totals import LedgerTotals
@@ -31,6 +31,7 @@ from taskdef.projection import Projection, Seen, project
 from taskdef.records import Attempt, Drop, DropReason, Sample, Stage, TaskDefinition
 from taskdef.request import RunRequest
 from taskdef.retrieve.stage import retrieve_passages
+from taskdef.stopping import answers_kept
 from taskdef.store import RunDirectory
 from taskdef.synthesize.generate import Plan, plan_draft
 from taskdef.synthesize.pattern import find_pattern
@@ -94,7 +95,8 @@ class Preview:
     test_rows: int = 0
     in_batches: bool = False
     """The run, not the preview, asks through a Batch API."""
-    stopped: BudgetReached | None = None
+    stopped: InstructorError | None = None
+    """What ended it early: the budget, or an instructor that cannot be used any more."""
 
     @property
     def samples(self) -> list[Sample]:
@@ -120,7 +122,8 @@ class Preview:
 def take_preview(request: RunRequest, samples: int, progress: Progress) -> Preview:
     """Take ``samples`` samples through every stage up to the rewrites; the base model scores them too.
 
-    At the budget it ends with what there is, and says so in ``stopped``. Raises TaskdefError and its kinds otherwise.
+    At the budget, and where the instructor fails after the first draft, it ends with what there is, and says so in
+    ``stopped``. Raises TaskdefError and its kinds otherwise.
     """
     # A batch comes back within a day; a preview is to be looked at now. The answers are the same, at twice the price.
     instruct = request.config.instruct.model_copy(update={"batch": False})
@@ -172,52 +175,68 @@ async def _take(
         )
     )
     preview.meter, preview.drafts = instructor.meter, instructor.drafts
-    try:
-        retrieval = await retrieve_passages(
-            definition, config.retrieve, instructor=instructor, seed=config.seed, progress=progress
-        )
-        preview.keywords = retrieval.keywords
-        preview.passages = len(retrieval.passages)
-        preview.pattern = await find_pattern(definition, config.synthesize, instructor=instructor)
-        async for outcome in stream_samples(
-            definition,
-            retrieval.passages,
-            config.synthesize,
-            pattern=preview.pattern,
-            instructor=instructor,
-            verifier=verifier,
-            test_inputs=test_inputs,
-            seed=config.seed,
-            progress=progress,
-            limit=samples,
-        ):
-            index = len(preview.outcomes)
-            preview.outcomes.append(outcome)
-            preview.plans.append(
-                plan_draft(definition, retrieval.passages, config.synthesize, index=index, seed=config.seed)
-            )
-        preview.synthesis = instructor.meter.total() if instructor.meter else None
-        if preview.samples:
-            fitting = _attempt(preview, verifier, progress)
-            adaptation = await adapt_difficulty(
-                definition,
-                fitting,
-                list(preview.attempts.values()),
-                config,
-                instructor=instructor,
-                verifier=verifier,
-                test_inputs=test_inputs,
-                pattern=preview.pattern,
-                progress=progress,
-            )
-            made = [sample for sample in adaptation.samples if sample.parent_id is not None]
-            preview.rewrites = {sample.parent_id or "": sample for sample in made}
-            preview.rewrites |= {drop.id.rsplit("-", 1)[0]: drop for drop in adaptation.drops}
-    except BudgetReached as reached:
-        preview.stopped = reached
-    finally:
-        await instructor.close()
+    with answers_kept(lambda: instructor.in_flight):
+        try:
+            await _take_samples(preview, instructor, samples, test_inputs, verifier, progress)
+        except InstructorError as error:
+            if not preview.outcomes and not isinstance(error, BudgetReached):
+                raise
+            preview.stopped = error  # what was paid for is shown all the same
+        finally:
+            await close_instructor(instructor, progress)
     preview.votes = _count_votes(preview, instructor.votes, verifier)
+
+
+async def _take_samples(
+    preview: Preview,
+    instructor: WatchedInstructor,
+    samples: int,
+    test_inputs: Sequence[str],
+    verifier: Verifier,
+    progress: Progress,
+) -> None:
+    definition, config = preview.definition, preview.config
+    retrieval = await retrieve_passages(
+        definition, config.retrieve, instructor=instructor, seed=config.seed, progress=progress
+    )
+    preview.keywords = retrieval.keywords
+    preview.passages = len(retrieval.passages)
+    preview.pattern = await find_pattern(definition, config.synthesize, instructor=instructor)
+    async for outcome in stream_samples(
+        definition,
+        retrieval.passages,
+        config.synthesize,
+        pattern=preview.pattern,
+        instructor=instructor,
+        verifier=verifier,
+        test_inputs=test_inputs,
+        seed=config.seed,
+        progress=progress,
+        limit=samples,
+    ):
+        index = len(preview.outcomes)
+        preview.outcomes.append(outcome)
+        preview.plans.append(
+            plan_draft(definition, retrieval.passages, config.synthesize, index=index, seed=config.seed)
+        )
+    preview.synthesis = instructor.meter.total() if instructor.meter else None
+    if not preview.samples:
+        return
+    fitting = _attempt(preview, verifier, progress)
+    adaptation = await adapt_difficulty(
+        definition,
+        fitting,
+        list(preview.attempts.values()),
+        config,
+        instructor=instructor,
+        verifier=verifier,
+        test_inputs=test_inputs,
+        pattern=preview.pattern,
+        progress=progress,
+    )
+    made = [sample for sample in adaptation.samples if sample.parent_id is not None]
+    preview.rewrites = {sample.parent_id or "": sample for sample in made}
+    preview.rewrites |= {drop.id.rsplit("-", 1)[0]: drop for drop in adaptation.drops}
 
 
 def _attempt(preview: Preview, verifier: Verifier, progress: Progress) -> list[Sample]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from taskdef.errors import RunError, Stopped, TaskdefError
+from taskdef.stopping import stop_gently
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -163,7 +164,8 @@ def going_on_with(path: Path) -> Iterator[None]:
             os.write(2, f"stopped at once; {onward()}\n".encode())
             os._exit(STOPPED_EXIT)
         asked = True
-        raise KeyboardInterrupt
+        if not stop_gently():
+            raise KeyboardInterrupt
 
     # A handler of our own, also for SIGINT: asyncio would replace Python's by one that waits for the next await, and
     # a model that is being sampled awaits nothing for minutes.

@@ -83,6 +83,7 @@ _LAST_REQUEST = (  # also those that wait for another batch and are in no table 
     " FROM batches, json_each(batches.lines, '$.lines') AS line WHERE batches.state != 'over')"
 )
 _MOST_VARIABLES = 500
+_Statements = list[tuple[str, Sequence[Any]]]
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ class Ledger:
         self._folder = tempfile.TemporaryDirectory(prefix="taskdef-ledger-") if path is None else None
         place = Path(self._folder.name) / "ledger.sqlite" if self._folder else path
         assert place is not None
-        self._pending: list[tuple[list[tuple[str, Sequence[Any]]], asyncio.Future[None]]] = []
+        self._pending: list[tuple[_Statements, asyncio.Future[None]]] = []
+        self._is_due = False
         self._next_request = 1
         try:
             if read_only:
@@ -245,7 +247,7 @@ class Ledger:
         )
 
     def calls(self) -> Iterator[dict[str, Any]]:
-        """Every response in the order of arrival, as one flat record: what ``taskdef export --calls`` writes."""
+        """Every response in the order of arrival, as one flat record: what ``taskdef export --to calls`` writes."""
         query = (
             "SELECT c.key, c.purpose, c.model, c.endpoint, p.text AS prompt, c.parameters, c.sample_index, c.response,"
             " c.finish_reason, c.prompt_tokens, c.cached_tokens, c.completion_tokens, c.cost, c.seconds, c.tries,"
@@ -331,32 +333,50 @@ class Ledger:
         """Commit with everything else that becomes due in this turn of the event loop."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        if not self._pending:
+        if not self._is_due:
+            self._is_due = True
             loop.call_soon(self._commit)
         self._pending.append((list(statements), done))
         await done
 
     def _commit(self) -> None:
-        pending, self._pending = self._pending, []
-        if not pending:
+        self._is_due = False
+        if not self._pending:
             return
-        failure: Exception | None = None
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for statements, _ in pending:
-                for statement, values in statements:
-                    self._connection.execute(statement, values)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            failure = self._fault(error)
-        for _, done in pending:
+        # They stay pending until it is known what became of them: Ctrl-C may come in between.
+        failures = self._failures([statements for statements, _ in self._pending])
+        pending, self._pending = self._pending, []
+        for (_, done), failure in zip(pending, failures, strict=True):
             if not done.done():
                 if failure is None:
                     done.set_result(None)
                 else:
                     done.set_exception(failure)
+
+    def _failures(self, groups: Sequence[_Statements]) -> list[Exception | None]:
+        """Commit all groups in one transaction; for each the error that kept it out."""
+        try:
+            self._transact(groups)
+        except sqlite3.OperationalError as error:  # a full disk, a lock: the same for each alone
+            return [self._fault(error)] * len(groups)
+        except Exception as error:
+            if len(groups) == 1:
+                return [self._fault(error) if isinstance(error, sqlite3.Error) else error]
+            # What cannot be stored must not take the answers of others along.
+            return [self._failures([group])[0] for group in groups]
+        return [None] * len(groups)
+
+    def _transact(self, groups: Sequence[_Statements]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statements in groups:
+                for statement, values in statements:
+                    self._connection.execute(statement, values)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         try:

@@ -9,6 +9,7 @@ from taskdef.config import InstructorConfig
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import Endpoint
 from taskdef.instruct.protocol import Instructor
+from taskdef.progress import Progress
 
 CACHE_FILE = "answers.sqlite"
 FORMS = "openai:MODEL[@BASE_URL], procedural:GENERATOR or scripted:FILE"
@@ -66,3 +67,10 @@ def load_instructor(
     caches += [Ledger(path, read_only=True) for path in also_known if path.is_file()]
     chat = RecordedChat(Sender(endpoint, ledger, config, batches=batches), caches)
     return PromptedInstructor(text.strip(), chat, max_tokens=config.max_tokens, force_form=config.force_form)
+
+
+async def close_instructor(instructor: Instructor, progress: Progress) -> None:
+    """Close it, and tell whoever waits what for: answers under way are paid for, and go into the ledger."""
+    if instructor.in_flight:
+        progress.line(f"waiting for {instructor.in_flight} answers that are under way (Ctrl-C drops them)")
+    await instructor.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,9 +15,6 @@ from taskdef.instruct.meter import Meter
 from taskdef.instruct.protocol import Spending
 from taskdef.instruct.sender import Sender
 from taskdef.instruct.stream import DRAFTS_AT_ONCE
-
-_LONGEST_DRAIN = 60.0
-"""Longest wait at the end, in seconds, for answers that are paid for and still on their way."""
 
 
 class RecordedChat:
@@ -77,11 +73,13 @@ class RecordedChat:
         return DRAFTS_AT_ONCE if self.sender.batches is None else DRAFTS_OF_A_BATCH
 
     async def close(self) -> None:
-        """Begin nothing new, take what is under way into the ledger, then close endpoint, ledger and caches."""
+        """Begin nothing new, take what is under way into the ledger, then close endpoint, ledger and caches.
+
+        Waits as long as an exchange may take (``instruct.timeout_seconds``): each answer on its way is paid for.
+        """
         self.sender.stop()
         try:
-            until = time.monotonic() + _LONGEST_DRAIN
-            while self._sending and self.in_flight and time.monotonic() < until:
+            while self._sending and self.in_flight:
                 await asyncio.wait(self._sending, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in self._sending:

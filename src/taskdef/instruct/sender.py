@@ -100,9 +100,7 @@ class Sender:
         Raises InstructorError where no request can succeed, BudgetReached at the cap.
         """
         if len(indices) > 1 and not self.endpoint.takes_count():
-            parts = await asyncio.gather(*(self.send(request, [index]) for index in indices))
-            merged = {index: response for responses, _ in parts for index, response in responses.items()}
-            return merged, next((why for _, why in parts if why), "")
+            return await self._send_one_by_one(request, indices)
         responses: dict[int, ChatResponse] = {}
         faults: list[Fault] = []
         while missing := [index for index in indices if index not in responses]:
@@ -118,29 +116,49 @@ class Sender:
                 await asyncio.sleep(self._wait(faults))
         return responses, ""
 
+    async def _send_one_by_one(
+        self, request: ChatRequest, indices: Sequence[int]
+    ) -> tuple[dict[int, ChatResponse], str]:
+        # All are waited for, also where one of them fails: whoever waits for this task waits for all that is paid.
+        parts = await asyncio.gather(*(self.send(request, [index]) for index in indices), return_exceptions=True)
+        merged: dict[int, ChatResponse] = {}
+        reasons = []
+        for part in parts:
+            if isinstance(part, BaseException):
+                raise part
+            merged |= part[0]
+            reasons.append(part[1])
+        return merged, next(filter(None, reasons), "")
+
     async def _try(self, request: ChatRequest, indices: Sequence[int], *, tries: int) -> dict[int, ChatResponse]:
         """One exchange, on record. Raises Fault."""
         most = self._most(request, len(indices))
         async with self._turn(request, len(indices)) as began:
             await self.budget.set_aside(most)
+            self._exchanging += 1  # from before it is on record until its answer is
             try:
-                self._refuse_if_stopping()
-                queued = self.batches is not None
-                number = await self.ledger.open_request(request, len(indices), most, queued=queued)
-            except BaseException:
-                self.budget.settle(most, Amount())
-                raise
-            sent = Sent(number, request, tuple(indices), most)
-            if self.batches is not None:
-                return await self._receive(sent, self.batches.ask(sent), tries)
-            try:
+                sent = await self._open(request, indices, most)
+                if self.batches is not None:
+                    return await self._receive(sent, self.batches.ask(sent), tries)
                 responses = await self._receive(sent, self.endpoint.ask(request, len(indices)), tries)
             except Fault as fault:
-                if fault.kind in OVERLOAD:
-                    self.limit.overloaded(began, fault.retry_after)
+                if fault.kind in OVERLOAD and self.batches is None:
+                    self.limit.overloaded(began, _bounded(fault.retry_after))
                 raise
+            finally:
+                self._exchanging -= 1
             self.limit.succeeded(sum(each.completion_tokens for each in responses.values()) or len(responses))
             return responses
+
+    async def _open(self, request: ChatRequest, indices: Sequence[int], most: Amount) -> Sent:
+        """Put a request on record for which ``most`` is set aside; where that fails it is given back."""
+        try:
+            self._refuse_if_stopping()
+            number = await self.ledger.open_request(request, len(indices), most, queued=self.batches is not None)
+        except BaseException:
+            self.budget.settle(most, Amount())
+            raise
+        return Sent(number, request, tuple(indices), most)
 
     @asynccontextmanager
     async def _turn(self, request: ChatRequest, count: int) -> AsyncIterator[float]:
@@ -169,7 +187,6 @@ class Sender:
         """Wait for the answer and put it on record; what was set aside is given back. Raises Fault."""
         used = sent.most  # until it is known better: also where this is cancelled
         started = time.monotonic()
-        self._exchanging += 1
         try:
             try:
                 reply = await answer
@@ -191,8 +208,6 @@ class Sender:
                 rejected = FaultKind.REJECTED.value
                 await self._settle(sent, Settled("failed", None, None, used, seconds, rejected, error.message[:300]))
                 raise
-            finally:
-                self._exchanging -= 1
             self._has_connected = True
             self._exhausted_in_a_row = 0
             settled = self._done(reply, sent.most, time.monotonic() - started)
@@ -278,9 +293,9 @@ class Sender:
         return len(faults) <= self._config.max_retries
 
     def _wait(self, faults: list[Fault]) -> float:
-        named = faults[-1].retry_after
+        named = _bounded(faults[-1].retry_after)
         if named is not None:
-            return min(named, _LONGEST_WAIT)
+            return named
         doubled: float = self._backoff_seconds * 2.0 ** (len(faults) - 1)
         return min(doubled, _LONGEST_BACKOFF) * random.uniform(0.75, 1.25)
 
@@ -314,6 +329,11 @@ class Sender:
     @property
     def _name(self) -> str:
         return f"{self.endpoint.model}@{self.endpoint.address}"
+
+
+def _bounded(retry_after: float | None) -> float | None:
+    """The wait that a server names, as far as it makes sense to wait: a quota of the day is given up on."""
+    return None if retry_after is None else min(retry_after, _LONGEST_WAIT)
 
 
 def _prompt_bytes(request: ChatRequest) -> int:
