@@ -59,7 +59,7 @@ def test_an_overload_halves_once_for_all_that_were_under_way() -> None:
             limits.append(limit.limit)
         return limits
 
-    assert asyncio.run(several()) == [16, 8, 8, 4]
+    assert asyncio.run(several()) == [32, 16, 16, 8]
 
 
 def test_the_limit_stays_at_one_at_least() -> None:

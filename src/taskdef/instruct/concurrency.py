@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-FIRST_LIMIT = 16
+FIRST_LIMIT = 32
 _WORTH_GROWING = 1.1
 """Throughput that a larger limit must reach, as a multiple of the best so far."""
 _WINDOWS_UNTIL_PROBE = 8
@@ -122,7 +122,7 @@ class AdaptiveLimit:
             elif not self._is_starting and (gained or self._windows_since_probe >= _WINDOWS_UNTIL_PROBE):
                 self._windows_since_probe = 0
                 self._before_probe = self.limit
-                self._set(self.limit * 1.125)
+                self._set(max(self.limit + 1, 1.125 * self.limit))  # an eighth of less than 8 is no request more
             self._best_throughput = max(self._best_throughput * 0.98, throughput)  # what once was fades
         self._begin_window()
 
