@@ -93,9 +93,16 @@ class VerifyConfig(ConfigPart):
 class RetrieveConfig(ConfigPart):
     """Stage 1: keywords and passages (paper section 3.1)."""
 
-    method: Literal["bm25", "random", "none", "adversarial"] = "bm25"
-    """``none`` writes samples from the definition alone; ``random`` and ``adversarial`` (the least relevant passages)
-    show what retrieval is worth for a task."""
+    method: Literal["bm25", "dense", "hybrid", "random", "none", "adversarial"] = "bm25"
+    """``dense`` searches by meaning, ``hybrid`` by words and meaning (extra ``dense``). ``none`` writes samples from
+    the definition alone; ``random`` and ``adversarial`` (the least relevant passages) show what retrieval is worth."""
+    embedding: str = "builtin:minilm-l6"
+    """``dense``, ``hybrid``: a sentence-transformers model: a folder, a hub id, or ``builtin:minilm-l6``."""
+    reranker: str | None = None
+    """``bm25``, ``dense``, ``hybrid``: a cross-encoder that puts the first passages into a new order; a folder or a hub
+    id (extra ``dense``)."""
+    rerank: int = Field(default=200, ge=1)
+    """How many passages of each search it reads."""
     passages: int = Field(default=10_000, ge=1)
     """How many passages are retrieved."""
 

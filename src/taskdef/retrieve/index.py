@@ -11,7 +11,6 @@ a kill, or file by file.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -92,7 +91,9 @@ class Index:
     """
 
     def __init__(self, passages: Sequence[Passage], language: str = "english") -> None:
-        from taskdef.retrieve.index_build import update_index  # here: opening an index does without what builds one
+        import tempfile  # here, as the next: opening an index does without what builds one
+
+        from taskdef.retrieve.index_build import update_index
 
         analysis = build_analysis(language)
         with tempfile.TemporaryDirectory(prefix="taskdef-index-") as folder:  # what is mapped outlives its name
@@ -123,8 +124,7 @@ class Index:
         several times in the query counts as often. Of passages with the same text in several libraries only the one
         with the best score is returned.
         """
-        ranking = self._search(query, count, k1, b)
-        return [self._passage(ranking, i) for i in range(len(ranking.scores))]
+        return self._read(self._search(query, count, k1, b))
 
     def hits(self, query: str, count: int) -> list[Hit]:
         """What ``search`` finds, without reading a text: for rankings that are merged with others first."""
@@ -134,15 +134,42 @@ class Index:
         """The ``count`` passages with the lowest scores, lowest first; among those without a score by chance."""
         rng = np.random.default_rng(seed)
         scored = self._scored_parts(self._query_terms(query), K1, B)
-        return self._highest(((n, np.where(s > 0, 1 / (1 + s), 1 + rng.random(len(s)))) for n, s in scored), count)
+        keyed = ((n, np.where(s > 0, 1 / (1 + s), 1 + rng.random(len(s)))[:, None]) for n, s in scored)
+        return self.highest(keyed, 1, count)[0]
 
     def drawn(self, count: int, seed: int) -> list[Hit]:
         """``count`` passages by chance, in a random order; a library's passages weigh as much as the library does."""
         rng = np.random.default_rng(seed)
-        weights = [self._libraries[library].weight for library in self._library_of]
         # Efraimidis and Spirakis 2006: the highest u^(1/w) are a sample without replacement by weight.
-        draws = ((n, rng.random(len(part.content)) ** (1 / weights[n])) for n, part in enumerate(self._parts))
-        return self._highest(draws, count)
+        drawn = ((n, rng.random((len(part), 1)) ** (1 / self.weights[n])) for n, part in enumerate(self.contents))
+        return self.highest(drawn, 1, count)[0]
+
+    @property
+    def contents(self) -> list[Part]:
+        """The parts of all libraries, in their order."""
+        return [part.content for part in self._parts]
+
+    @property
+    def weights(self) -> list[float]:
+        """For each part the weight of its library."""
+        return [self._libraries[library].weight for library in self._library_of]
+
+    def highest(self, keyed: Iterator[tuple[int, NDArray[np.float64]]], columns: int, count: int) -> list[list[Hit]]:
+        """For each column the passages with the highest keys, highest first; of equal texts the first.
+
+        ``keyed`` gives every part's number with its keys (passages x columns), all above 0.
+        """
+        wanted = count * len(self._libraries)  # a text stands at most once in each
+        best = [_Best(wanted) for _ in range(columns)]
+        for number, keys in keyed:
+            alive = self._parts[number].alive
+            for column, of_column in zip(keys.T, best, strict=True):
+                of_column.add(number, column if alive is None else np.where(alive, column, 0))
+        return [self._first_hits(self._ordered(*of_column.arrays(), wanted), count) for of_column in best]
+
+    def _first_hits(self, ranking: _Ranking, count: int) -> list[Hit]:
+        hits = ranking.hits()
+        return [hits[i] for i in self._first_of_equals(ranking)][:count] if len(self._libraries) > 1 else hits
 
     def passages(self, hits: Sequence[Hit], query: str) -> list[Passage]:
         """The passages with their scores for ``query`` (0 where they share no word with it), in the order given."""
@@ -155,18 +182,7 @@ class Index:
             scores[places] = of_part[[hits[place].number for place in places]]
         places_of = np.array(hits, dtype=np.int64).reshape(-1, 2)
         ranking = _Ranking(scores, places_of[:, 0], places_of[:, 1])
-        return [self._passage(ranking, i) for i in range(len(hits))]
-
-    def _highest(self, keyed: Iterator[tuple[int, NDArray[np.float64]]], count: int) -> list[Hit]:
-        """The passages with the highest keys, which are all above 0, highest first; of equal texts the first."""
-        wanted = count * len(self._libraries)  # a text stands at most once in each
-        best = _Best(wanted)
-        for number, keys in keyed:
-            alive = self._parts[number].alive
-            best.add(number, keys if alive is None else np.where(alive, keys, 0))
-        ranking = self._ordered(*best.arrays(), wanted)
-        hits = ranking.hits()
-        return [hits[i] for i in self._first_of_equals(ranking)][:count] if len(self._libraries) > 1 else hits
+        return self._read(ranking)
 
     def _search(self, query: str, count: int, k1: float, b: float) -> _Ranking:
         words = self._query_terms(query)
@@ -216,8 +232,8 @@ class Index:
             weights_here = weights * self._libraries[self._library_of[number]].weight
             for weight, posting in zip(weights_here, postings, strict=True):
                 if posting is not None:
-                    passages, counts = posting
-                    scores[passages] += weight * (counts / (counts + norms[passages]))
+                    places, counts = posting[0].astype(np.intp), posting[1].astype(np.float64)
+                    scores[places] += weight * (counts / (counts + norms[places]))
             if part.alive is not None:
                 scores[~part.alive] = 0
             yield number, scores
@@ -243,11 +259,18 @@ class Index:
                 first.append(i)
         return first
 
-    def _passage(self, ranking: _Ranking, i: int) -> Passage:
-        part = self._parts[ranking.parts[i]]
-        text, name, source = part.content.passage(int(ranking.numbers[i]))
-        prefix = f"{self._library_of[ranking.parts[i]] + 1}/" if len(self._libraries) > 1 else ""
-        return Passage(id=prefix + name, text=text, source=source, score=float(ranking.scores[i]))
+    def _read(self, ranking: _Ranking) -> list[Passage]:
+        """The passages of a ranking, in its order; read part by part, each from its beginning to its end."""
+        found: dict[int, Passage] = {}
+        for part in np.unique(ranking.parts).tolist():
+            prefix = f"{self._library_of[part] + 1}/" if len(self._libraries) > 1 else ""
+            places = np.flatnonzero(ranking.parts == part)
+            places = places[np.argsort(ranking.numbers[places])]
+            contents = self._parts[part].content.passages(ranking.numbers[places])
+            for place, score, content in zip(places.tolist(), ranking.scores[places].tolist(), contents, strict=True):
+                text, name, source = content
+                found[place] = Passage(id=prefix + name, text=text, source=source, score=score)
+        return [found[place] for place in range(len(found))]
 
 
 class _Best:

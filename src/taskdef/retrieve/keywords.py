@@ -20,6 +20,11 @@ class Search:
     """One query a keyword. What holds a rare keyword would otherwise fill the first places of the whole query."""
     domain: str | None = None
 
+    @property
+    def subject(self) -> str:
+        """The whole query without what is repeated for its weight in BM25: what models of meaning read."""
+        return self.whole.removeprefix(f"{self.domain} {self.domain} ") if self.domain else self.whole
+
 
 def build_searches(definition: TaskDefinition, keywords: list[str]) -> list[Search]:
     """One search for the task; for a task with sub-domains one a sub-domain, led by its name.

@@ -12,10 +12,13 @@ from taskdef.instruct.protocol import Instructor
 from taskdef.instruct.words import content_words
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Passage, TaskDefinition
+from taskdef.retrieve.dense import DenseIndex
 from taskdef.retrieve.documents import INSTALL
 from taskdef.retrieve.files import KINDS
+from taskdef.retrieve.index import Index
 from taskdef.retrieve.keywords import build_searches
-from taskdef.retrieve.methods import find_passages
+from taskdef.retrieve.language_models import Embedder, Reranker
+from taskdef.retrieve.methods import LanguageModels, find_passages
 from taskdef.retrieve.skips import SkipReason
 from taskdef.retrieve.stored import SearchedLibrary, open_libraries
 
@@ -76,13 +79,14 @@ async def retrieve_passages(
     progress.line(f"{len(index)} passages in {len(libraries)} libraries, {total} parts skipped")
     for line in skipped[:5]:
         progress.line(f"  skipped {line}")
+    models = _load_models(index, config, progress)  # first: a model that is missing must not cost a call
     keywords = await instructor.keywords(definition)
     progress.line(f"keywords: {', '.join(keywords)}")
-    found = find_passages(index, build_searches(definition, keywords), config, seed)
+    found = find_passages(index, build_searches(definition, keywords), config, seed, models)
     if not found:
         keywords = content_words(definition.description)
         progress.line(f"no passage holds any of them; searching for the description's words: {', '.join(keywords)}")
-        found = find_passages(index, build_searches(definition, keywords), config, seed) if keywords else []
+        found = find_passages(index, build_searches(definition, keywords), config, seed, models) if keywords else []
     if not found:
         raise LibraryError(
             f"{', '.join(library.source for library in libraries)}: none of {len(index)} passages holds a keyword "
@@ -92,6 +96,16 @@ async def retrieve_passages(
     documents = len({passage.document for passage in found})
     progress.line(f"{len(found)} passages of {documents} documents, chosen by {config.method}")
     return Retrieval(tuple(found), tuple(keywords), tuple(libraries), config.passages, config.method)
+
+
+def _load_models(index: Index, config: RetrieveConfig, progress: Progress) -> LanguageModels:
+    """Those that the method needs, with all passages embedded."""
+    if config.method not in ("bm25", "dense", "hybrid"):
+        return LanguageModels()
+    reranker = Reranker(config.reranker) if config.reranker is not None else None
+    if config.method == "bm25":
+        return LanguageModels(reranker=reranker)
+    return LanguageModels(DenseIndex(index, Embedder(config.embedding), progress), reranker)
 
 
 def _refuse_empty(libraries: Sequence[SearchedLibrary]) -> None:
