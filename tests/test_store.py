@@ -283,3 +283,12 @@ def _write_for_ever(target: Path) -> None:
     while True:
         number += 1
         write_atomically(target, json.dumps([number] * 1000))
+
+
+@pytest.mark.parametrize("address", ["http://user:word@h/v1", "https://h/v1?key=word", "https://h/v1#word"])
+def test_an_address_that_may_hold_a_secret_is_never_written(tmp_path: Path, address: str) -> None:
+    config = RunConfig(instructor=f"openai:m@{address}")
+    with pytest.raises(ConfigError, match="which would be recorded") as stop:
+        RunDirectory.create(tmp_path / "run", DEFINITION, config)
+    assert "word" not in str(stop.value).replace("password", "")
+    assert list((tmp_path / "run").iterdir()) == []

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import time
@@ -45,6 +46,9 @@ STAGE_SETTINGS: dict[Stage, tuple[str, ...]] = {
 }
 """The settings (or parts) that first matter in each stage; a stage depends on its own and all earlier ones.
 The rest of ``instruct`` is in none: it says how calls are made, never what comes back."""
+
+
+_MAY_HOLD_A_SECRET = re.compile(r"@[a-z]+://(?:[^/]*@|.*[?#])", re.IGNORECASE)
 
 
 class StageDirectory:
@@ -225,21 +229,8 @@ class RunDirectory:
 
         Not re-entrant. Raises RunError, naming the process, where another one holds it.
         """
-        descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
-                raise RunError(
-                    f"{self.path}: is being worked on by another process{f' ({holder})' if holder else ''}",
-                    next_step=f"wait until it ends, or stop it, then: taskdef run {self.quoted_path}",
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+        with lock_folder(self.path, again=f"taskdef run {self.quoted_path}"):
             yield
-        finally:
-            os.close(descriptor)
 
     @property
     def name(self) -> str:
@@ -336,6 +327,12 @@ class RunDirectory:
         }
 
     def _write_run_file(self) -> None:
+        """Raises ConfigError, and writes nothing, where the instructor's address holds what may be a secret."""
+        if _MAY_HOLD_A_SECRET.search(self.config.instructor):
+            raise ConfigError(
+                "instructor: the address holds a user name, a password or a query, which would be recorded",
+                next_step="give the plain address, and the key in the environment",
+            )
         content = {
             "taskdef_version": __version__,
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -363,6 +360,29 @@ def _first_stage(key: str) -> Stage | None:
         if any(key == prefix or key.startswith(prefix + ".") for prefix in prefixes):
             return stage
     return None
+
+
+@contextmanager
+def lock_folder(path: Path, *, again: str) -> Iterator[None]:
+    """Keep every other process from working in a folder meanwhile; the lock ends with this process at the latest.
+
+    Raises RunError, naming the process and the command to repeat, where another one holds it.
+    """
+    descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+            raise RunError(
+                f"{path}: is being worked on by another process{f' ({holder})' if holder else ''}",
+                next_step=f"wait until it ends, or stop it, then: {again}",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -73,6 +73,14 @@ def test_the_limit_stays_at_one_at_least() -> None:
     assert asyncio.run(many()) == 1.0
 
 
+def test_it_grows_again_from_one_when_an_overload_is_over() -> None:
+    limit = AdaptiveLimit(1000)
+    limit._is_starting = False
+    limit.limit = 1.0
+    use(limit, 600, slots=64, seconds=0.002)
+    assert limit.limit > 8
+
+
 def test_a_named_wait_holds_everything_back() -> None:
     async def held() -> float:
         limit = AdaptiveLimit(100)

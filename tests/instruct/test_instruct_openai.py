@@ -150,6 +150,7 @@ def test_a_refusal_or_an_empty_response_is_tried_a_few_times_and_then_fails_the_
         (fault(404, "no model m"), "no such model or no chat completions at this address (404): no model m"),
         (fault(400, "temperature must be 1"), "refuses the request (400): temperature must be 1"),
         (fault(429, "quota is used up", code="insufficient_quota"), "quota is used up\n  next: add credit"),
+        (fault(402, "insufficient balance"), "insufficient balance\n  next: add credit"),
     ],
 )
 def test_a_fault_that_no_request_would_change_stops_the_run(reply: Reply, message: str) -> None:
@@ -297,7 +298,11 @@ def test_half_a_surrogate_pair_does_not_reach_the_files() -> None:
         (None, "OPENAI_API_KEY is not set\n  next: export OPENAI_API_KEY="),
         ("https://models.example/v1", "no key for models.example"),
         ("http://user:word@localhost/v1", "would be recorded"),
+        ("http://:word@localhost/v1", "would be recorded"),
+        ("ftp://user:word@localhost/v1", "would be recorded"),
+        ("http://localhost/v1#word", "would be recorded"),
         ("http://", "not an address"),
+        ("ftp://localhost", "not an address"),
     ],
 )
 def test_a_missing_key_or_a_wrong_address_is_said_before_anything_is_sent(address: str | None, message: str) -> None:
@@ -313,10 +318,124 @@ def test_a_missing_key_or_a_wrong_address_is_said_before_anything_is_sent(addres
         ("gpt-x", ("gpt-x", None)),
         ("a/b@http://localhost:1/v1", ("a/b", "http://localhost:1/v1")),
         ("team@m@https://h/v1", ("team@m", "https://h/v1")),
+        ("m@HTTP://h/v1", ("m", "HTTP://h/v1")),
+        ("@cf/meta/llama-3.1-8b-instruct", ("@cf/meta/llama-3.1-8b-instruct", None)),
+        ("claude-haiku@20251001", ("claude-haiku@20251001", None)),
     ],
 )
 def test_model_and_address_are_told_apart(text: str, expected: tuple[str, str | None]) -> None:
     assert parse_endpoint(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("m@localhost:8000/v1", "localhost:8000/v1"),
+        ("m@localhost/v1", "localhost/v1"),
+        ("a/b@10.0.0.7/v1", "10.0.0.7/v1"),
+        ("m@models.example", "models.example"),
+        ("m@gpu7:8000", "gpu7:8000"),
+    ],
+)
+def test_an_address_without_http_is_not_taken_for_a_model_of_openai(text: str, address: str) -> None:
+    with pytest.raises(InstructorError, match="without its http") as stop:
+        parse_endpoint(text)
+    assert stop.value.next_step == f"--instructor openai:{text.partition('@')[0]}@http://{address}"
+
+
+@pytest.mark.parametrize("key", ["sk-first\nsecond", "sk-pr\u00e9", "sk-\x01"])
+def test_a_key_that_no_header_can_hold_is_said_without_its_words(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    with pytest.raises(InstructorError, match="holds a line break or a sign that no key has") as stop:
+        OpenAIEndpoint("m", "http://localhost/v1", config=InstructorConfig())
+    assert "sk-" not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        ({"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}, (10, 3, 0)),
+        ({"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 63}, (10, 53, 0)),  # 50 of them thought
+        ({"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 99}}, (10, 3, 10)),
+        ({"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": -4}}, (10, 3, 0)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, None),
+        ({"prompt_tokens": -10, "completion_tokens": 3}, None),
+        ({"prompt_tokens": 10**30, "completion_tokens": 3}, None),
+        ({"prompt_tokens": 10, "completion_tokens": None}, None),
+    ],
+)
+def test_tokens_are_those_that_are_billed_and_unknown_where_they_cannot_be(
+    usage: dict[str, Any], counted: tuple[int, int, int] | None
+) -> None:
+    with chat_server(lambda body, number: Reply({**completion("x").body, "usage": usage})) as server:
+        chat = client(server.url)
+        ask(chat, request())
+    totals = chat.ledger.totals()
+    assert (totals.prompt_tokens, totals.completion_tokens, totals.cached_tokens) == (counted or (0, 0, 0))
+    assert totals.counted.tokens == (counted[0] + counted[1] if counted else len("Write.") + 128 + 64)
+
+
+def test_a_model_with_a_temperature_of_its_own_is_asked_without_one() -> None:
+    said = "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) is supported."
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return fault(400, said) if "temperature" in body else completion("ok")
+
+    with chat_server(answer) as server:
+        chat = client(server.url)
+        answers = [ask(chat, request(index, SCHEMA))[0] for index in range(2)]
+    assert [answer.text for answer in answers if isinstance(answer, ChatResponse)] == ["ok", "ok"]
+    assert ["temperature" in body for body in server.requests] == [True, False, False]
+    assert all("response_format" in body for body in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (fault(400, "content policy"), "32 requests in a row got no answer; last: rejected: 400: content policy"),
+        (
+            Reply({**completion("").body, "choices": [{"finish_reason": "length", "message": {"content": ""}}]}),
+            "last: 4 tries; last: empty: the response holds no text: the limit of tokens ended it before it said",
+        ),
+    ],
+)
+def test_a_model_that_answers_nobody_stops_the_run_before_more_is_paid(reply: Reply, message: str) -> None:
+    with chat_server(lambda body, number: completion("ok") if not number else reply) as server:
+        chat = client(server.url)
+        ask(chat, request())
+        outcomes = ask(chat, *(request(index) for index in range(1, 33)))
+    assert [type(outcome) for outcome in outcomes].count(ChatFailed) == 31
+    (stop,) = [outcome for outcome in outcomes if isinstance(outcome, InstructorError)]
+    assert message in str(stop)
+    assert "a larger instruct.max_tokens" in str(stop)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_not_encoded_as_it_says_is_tried_again(encoding: str) -> None:
+    broken = Reply(b"no such bytes", headers={"Content-Encoding": encoding})
+    with chat_server(lambda body, number: completion("ok") if number else broken) as server:
+        chat = client(server.url)
+        (answer,) = ask(chat, request())
+    assert isinstance(answer, ChatResponse)
+    assert chat.ledger.totals().faults == {"not_json": 1}
+
+
+@pytest.mark.parametrize("named", ["inf", "1e9", "nan", "-3"])
+def test_a_wait_without_end_is_not_waited_for(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskdef.instruct.sender._LONGEST_WAIT", 0.05)
+    late = fault(429, headers={"Retry-After": named})
+    with chat_server(lambda body, number: completion("ok") if number else late) as server:
+        (answer,) = ask(client(server.url), request())
+    assert isinstance(answer, ChatResponse)
+
+
+def test_a_servers_words_move_no_cursor_and_fit_into_the_ledger() -> None:
+    said = fault(500, "a\x1b[2Jb\ud83dc")
+    with chat_server(lambda body, number: completion("ok") if number else said) as server:
+        chat = client(server.url)
+        ask(chat, request())
+    (detail,) = chat.ledger.execute("SELECT detail FROM requests WHERE fault IS NOT NULL")
+    assert detail == ("500: a\ufffd[2Jb\ufffdc",)
 
 
 def choices(*texts: str) -> Reply:

@@ -104,8 +104,10 @@ def server_message(error: Exception, key: str) -> str:
 
 
 def one_line(text: str, key: str) -> str:
-    """A text for a message: on one line, of bounded length, ``[key]`` for each occurrence of the key."""
-    return " ".join(text[: 10 * _LONGEST].replace(key, "[key]").split())[:_LONGEST]
+    """A text for a message and for the ledger: on one line, of bounded length, ``[key]`` for each occurrence of the
+    key, without what moves a terminal's cursor or fits into no file."""
+    line = " ".join(text.replace(key, "[key]")[: 10 * _LONGEST].split())[:_LONGEST]
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 def is_too_long(message: str) -> bool:

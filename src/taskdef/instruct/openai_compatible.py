@@ -35,9 +35,17 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CHARACTERS_A_TOKEN = 64
 """No tokenizer's texts are longer on average; a response that is was not made within ``max_tokens``."""
 _SPARE_BYTES = 1_000_000
+_MOST_TOKENS = 1 << 40
+"""Far more than any request has: a larger count is a mistake, and would not fit into the ledger."""
+_ADDRESS = re.compile(r"@(?=https?:|[a-z]+://)", re.IGNORECASE)
+_BARE_ADDRESS = re.compile(r"@((?:localhost|\d+\.\d+\.\d+\.\d+|[\w.-]+(?=:\d)|[\w.-]+\.[a-z]{2,})(?::\d+)?(?:/.*)?)\Z")
+_HAS_ITS_OWN_TEMPERATURE = re.compile(
+    r"temperature.{0,80}(?:support|deprecated)|support.{0,80}temperature", re.IGNORECASE
+)
 _ABOUT_THE_COUNT = re.compile(r"\bn\b|multiple (?:choices|completions|candidates)|candidate.?count", re.IGNORECASE)
 
 SCHEMA, COUNT, NEW_LIMIT_NAME = "takes_schema", "takes_count", "limit_is_max_completion_tokens"
+OWN_TEMPERATURE = "has_its_own_temperature"
 """Habits. An absent one is not known yet; schemas and counts are tried until they are refused."""
 
 
@@ -50,18 +58,17 @@ class OpenAIEndpoint:
         self.address = (base_url or DEFAULT_BASE_URL).rstrip("/")
         self.habits: dict[str, bool] = {}
         parts = urlsplit(self.address)
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            plain = " (https://NAME.openai.azure.com/openai/v1 needs no query)" if _is_azure(parts.hostname) else ""
+            raise InstructorError(
+                f"openai:{model}: the address holds a user name, a password or a query, which would be recorded",
+                next_step=f"give the plain address{plain}, and the key in the environment: export {KEY_VARIABLE}=…",
+            )
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InstructorError(
                 f"openai:{model}@{base_url}: not an address", next_step="e.g. http://localhost:8000/v1"
             )
-        if parts.username or parts.password or parts.query:
-            raise InstructorError(
-                f"openai:{model}: the address holds a user name, a password or a query, which would be recorded",
-                next_step="give the plain address"
-                + (" (https://NAME.openai.azure.com/openai/v1 needs no query)" if _is_azure(parts.hostname) else "")
-                + f", and the key in the environment: export {KEY_VARIABLE}=…",
-            )
-        key = os.environ.get(KEY_VARIABLE, "").strip()
+        key = _read_key(model)
         if not key and parts.hostname not in _LOOPBACK:
             raise InstructorError(
                 f"openai:{model}: no key for {parts.hostname}: the environment variable {KEY_VARIABLE} is not set",
@@ -100,7 +107,9 @@ class OpenAIEndpoint:
             except openai.APIStatusError as error:
                 if not self.adjust(body, error):
                     raise self.status_fault(error) from None
-            except (openai.APIConnectionError, httpx2.TransportError) as error:
+            except httpx2.DecodingError as error:
+                raise Fault(FaultKind.NOT_JSON, one_line(f"a body not encoded as it says: {error}", self.key)) from None
+            except (openai.APIConnectionError, httpx2.RequestError) as error:
                 raise self._connection_fault(error) from None
             except TimeoutError:
                 seconds = f"{self._config.timeout_seconds:g} s"
@@ -149,6 +158,8 @@ class OpenAIEndpoint:
             "temperature": request.temperature,
             limit_name: request.max_tokens,
         }
+        if self.habits.get(OWN_TEMPERATURE):
+            del body["temperature"]
         if count > 1 and self.takes_count():
             body["n"] = count
         if request.schema is not None and self.habits.get(SCHEMA, True):
@@ -195,10 +206,12 @@ class OpenAIEndpoint:
             refusal = message.get("refusal") if isinstance(message, dict) else None
             if refusal or (isinstance(choice, dict) and choice.get("finish_reason") == "content_filter"):
                 raise Fault(FaultKind.REFUSED, one_line(str(refusal or "by the endpoint's content filter"), self.key))
-            raise Fault(FaultKind.EMPTY, "the response holds no text")
+            reason = one_line(str(choice.get("finish_reason") if isinstance(choice, dict) else ""), self.key)
+            thought = ": the limit of tokens ended it before it said anything" if reason == "length" else ""
+            raise Fault(FaultKind.EMPTY, f"the response holds no text{thought}")
         if len(text) > max_tokens * _CHARACTERS_A_TOKEN:
             raise Fault(FaultKind.TOO_LARGE, f"{len(text):,} characters for {max_tokens} tokens asked for")
-        return Choice(clean_unicode(text), str(choice.get("finish_reason") or ""))
+        return Choice(clean_unicode(text), one_line(str(choice.get("finish_reason") or ""), self.key))
 
     def adjust(self, sent: dict[str, Any], error: Any) -> bool:
         """Learn from a refused parameter; True where the request is worth repeating at once without it.
@@ -210,6 +223,9 @@ class OpenAIEndpoint:
         message = self._said(error)
         if "max_completion_tokens" in message and "max_tokens" in sent:
             self.habits[NEW_LIMIT_NAME] = True  # newer OpenAI models know the limit by this name only
+            return True
+        if "temperature" in sent and _HAS_ITS_OWN_TEMPERATURE.search(message):
+            self.habits[OWN_TEMPERATURE] = True  # models that think before they answer have one of their own
             return True
         if "n" in sent and not is_too_long(message):
             about_count = _ABOUT_THE_COUNT.search(message) is not None
@@ -246,7 +262,7 @@ class OpenAIEndpoint:
                 f"{where}: no such model or no chat completions at this address ({status}): {said}",
                 next_step=f"check the model's name and the address; {self.address}/models lists what it serves",
             )
-        if status == 429 and error.code == "insufficient_quota":
+        if status == 402 or (status == 429 and error.code == "insufficient_quota"):
             return InstructorError(f"{where}: {said}", next_step=f"add credit, then {RESUME}")
         if status in (400, 422) and not self._has_answered and not is_too_long(said):
             return InstructorError(
@@ -271,8 +287,8 @@ class OpenAIEndpoint:
         return server_message(error, self.key)
 
 
-def _is_azure(host: str) -> bool:
-    return host.endswith(".azure.com")
+def _is_azure(host: str | None) -> bool:
+    return host is not None and host.endswith(".azure.com")
 
 
 async def _read_bounded(response: Any, limit: int) -> bytes:
@@ -302,17 +318,46 @@ def _parse(content: bytes, key: str) -> Any:
 
 
 def _usage(value: Any) -> Usage | None:
+    """The tokens of a response; None where the endpoint does not say, or says what cannot be: no prompt is empty."""
     if not isinstance(value, dict):
         return None
-    prompt, completion = value.get("prompt_tokens"), value.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int):
+    prompt, completion = _count(value.get("prompt_tokens")), _count(value.get("completion_tokens"))
+    if not prompt or completion is None:
         return None
+    # Gemini and Grok leave out of completion_tokens what the model thought, which they bill and count in the total.
+    completion = max(completion, (_count(value.get("total_tokens")) or 0) - prompt)
     details = value.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Usage(prompt, completion, min(cached, prompt) if isinstance(cached, int) else 0)
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    return Usage(prompt, completion, min(cached or 0, prompt))
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else None
+
+
+def _read_key(model: str) -> str:
+    """The key in the environment, empty where there is none. Raises InstructorError, without its words, where it cannot
+    stand in a request's header."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise InstructorError(
+            f"openai:{model}: the key in {KEY_VARIABLE} holds a line break or a sign that no key has",
+            next_step=f"export {KEY_VARIABLE}=… again with the key alone",
+        )
+    return key
 
 
 def parse_endpoint(text: str) -> tuple[str, str | None]:
-    """``MODEL[@BASE_URL]`` -> model, address. Model names may hold an @ of their own."""
-    model, at, address = text.partition("@http")
-    return (model, f"http{address}") if at else (text, None)
+    """``MODEL[@BASE_URL]`` -> model, address. Model names may hold an @ of their own.
+
+    Raises InstructorError where an address lacks its http://: the prompts would go to OpenAI.
+    """
+    found = _ADDRESS.search(text)
+    if found:
+        return text[: found.start()], text[found.start() + 1 :]
+    if bare := _BARE_ADDRESS.search(text):
+        raise InstructorError(
+            f"openai:{text}: {bare[1]} looks like an address without its http:// or https://",
+            next_step=f"--instructor openai:{text[: bare.start()]}@http://{bare[1]}",
+        )
+    return text, None

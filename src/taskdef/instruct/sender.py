@@ -34,6 +34,9 @@ _TRIES_OF_A_FIRST_CONNECTION = 4
 """An endpoint that was never reached is more likely misspelt than restarting."""
 _GIVE_UP_AFTER = 8
 """Requests in a row that use up all their tries, with no success between: the endpoint is down, not the request."""
+_GIVE_UP_ON_THE_MODEL_AFTER = 32
+"""Requests in a row that the endpoint rejects or the model leaves without an answer: some prompts are like that, not
+all, and each try of an empty answer is paid for."""
 _TEMPLATE_TOKENS = 128
 """More than chat templates add to a prompt of their own accord."""
 _LATER = {"generate": 1, "harder": 1, "easier": 1}
@@ -81,7 +84,7 @@ class Sender:
         in_batches = total(batches.begun()) if batches is not None else Amount()
         self.budget = Budget(caps, ledger.totals().counted - in_batches, aside=in_batches)
         self._has_connected = False
-        self._exhausted_in_a_row = 0
+        self._exhausted_in_a_row = self._unanswered_in_a_row = 0
         self._is_stopping = False
         self._exchanging = 0
 
@@ -209,7 +212,7 @@ class Sender:
                 await self._settle(sent, Settled("failed", None, None, used, seconds, rejected, error.message[:300]))
                 raise
             self._has_connected = True
-            self._exhausted_in_a_row = 0
+            self._exhausted_in_a_row = self._unanswered_in_a_row = 0
             settled = self._done(reply, sent.most, time.monotonic() - started)
             used = settled.counted
             responses = self._responses(reply, sent.indices, settled, tries)
@@ -308,8 +311,18 @@ class Sender:
                 f"{where}: a batch was cancelled at the server; the answers it had are kept",
                 next_step="repeat the same command to submit the rest again",
             )
-        if self._is_stopping or last.kind is FaultKind.REJECTED or last.kind in OF_THE_MODEL:
-            return f"{len(faults)} tries; last: {last}" if len(faults) > 1 else str(last)
+        text = f"{len(faults)} tries; last: {last}" if len(faults) > 1 else str(last)
+        if self._is_stopping:
+            return text
+        if last.kind is FaultKind.REJECTED or last.kind in OF_THE_MODEL:
+            self._unanswered_in_a_row += 1
+            if self._unanswered_in_a_row >= _GIVE_UP_ON_THE_MODEL_AFTER:
+                raise InstructorError(
+                    f"{where}: {self._unanswered_in_a_row} requests in a row got no answer; last: {text}",
+                    next_step="see what it says; a model that thinks first needs a larger instruct.max_tokens. "
+                    "What is in the ledger is not paid for again",
+                )
+            return text
         if all(fault.kind is FaultKind.NO_CONNECTION for fault in faults):
             raise InstructorError(
                 f"{where}: cannot be reached after {len(faults)} tries ({last.detail})", next_step=_RESUME
@@ -320,7 +333,7 @@ class Sender:
                 f"{where}: {self._exhausted_in_a_row} requests in a row failed {len(faults)} times each; last: {last}",
                 next_step=_RESUME,
             )
-        return f"{len(faults)} tries; last: {last}"
+        return text
 
     def _refuse_if_stopping(self) -> None:
         if self._is_stopping:
