@@ -1,7 +1,7 @@
 """What does retrieval cost at the size of an encyclopedia, and how good is its ranking? Engines side by side.
 
     python benchmarks/retrieval.py PASSAGES.jsonl [--sizes 10000 100000 1000000] [--engines taskdef tantivy …]
-    python benchmarks/retrieval.py --collection FOLDER…
+    python benchmarks/retrieval.py --collection FOLDER… [--embedding MODEL] [--reranker MODEL]
 
 The first form takes real passages (corpus.py cuts them out of documentation) and measures for each size and engine, in
 processes of their own: the build, from the first passage read to the index being on disk; its peak memory over the
@@ -11,7 +11,9 @@ included; a query of 20 words for 10,000 passages, with ids, scores and texts, a
 from size to size is printed, and what it comes to for Wikipedia's 21 million passages.
 
 The second form takes test collections with judgements, in BEIR's layout (corpus.jsonl, queries.jsonl, qrels/test.tsv)
-or as TREC files (<DOC>, <top>, judgements), and prints nDCG@10 and recall@100 of taskdef and bm25s.
+or as TREC files (<DOC>, <top>, judgements), and prints nDCG@10 and recall@100 of taskdef and bm25s, and of taskdef by
+meaning and by both where the extra `dense` is installed. A query is one ranking by words and one by meaning, as
+`retrieve.method=hybrid` has them for each keyword; a reranker reads the first 200.
 
 rank-bm25 keeps every word of every passage as a Python object: it runs up to --rank-bm25-most passages.
 """
@@ -19,6 +21,7 @@ rank-bm25 keeps every word of every passage as a Python object: it runs up to --
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -29,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import pairwise
@@ -39,6 +43,14 @@ import psutil
 from retrieval_engines.collection import Collection, ndcg, read_collection, recall
 from retrieval_engines.engines import BUILD, QUERY
 
+from taskdef.records import Passage
+from taskdef.retrieve.dense import DenseIndex
+from taskdef.retrieve.fusion import merge_rankings
+from taskdef.retrieve.index import Index
+from taskdef.retrieve.language_models import INSTALL, Embedder, Reranker
+from taskdef.retrieve.methods import rerank
+from taskdef.terminal import progress_on_stderr
+
 SCRIPT = Path(__file__).parent / "retrieval_engines" / "engines.py"
 WORDS = [
     *("network", "protocol", "security", "key", "encryption", "certificate", "authentication", "server", "client"),
@@ -48,6 +60,8 @@ WORDS = [
 RESULTS = 10_000
 WIKIPEDIA = 21_000_000
 COLD_PROCESSES = 5
+DEPTH, RERANKED = 1000, 200
+"""Of each ranking before they are merged; passages that a cross-encoder reads."""
 
 
 @dataclass(frozen=True)
@@ -203,12 +217,34 @@ def print_verdicts(rows: list[Row]) -> None:
 # --- quality ---------------------------------------------------------------------------------------------------
 
 
-def rankings_of_taskdef(collection: Collection) -> dict[str, list[str]]:
-    from taskdef.records import Passage
-    from taskdef.retrieve.index import Index
+def taskdef_index(collection: Collection) -> Index:
+    return Index([Passage(id=name, text=text, source=name) for name, text in collection.documents.items()])
 
-    index = Index([Passage(id=name, text=text, source=name) for name, text in collection.documents.items()])
+
+def rankings_of_taskdef(collection: Collection, index: Index) -> dict[str, list[str]]:
     return {query: [passage.id for passage in index.search(text, 100)] for query, text in collection.queries.items()}
+
+
+def rankings_by_meaning(
+    collection: Collection, index: Index, embedding: str, reranker: str | None
+) -> dict[str, dict[str, list[str]]]:
+    """The rankings of dense, hybrid, and hybrid reranked."""
+    with progress_on_stderr() as progress:
+        started = time.perf_counter()
+        dense = DenseIndex(index, Embedder(embedding), progress)
+    print(f"  {embedding}: {time.perf_counter() - started:.0f} s until all documents had vectors")
+    cross_encoder = Reranker(reranker) if reranker is not None else None
+    found: dict[str, dict[str, list[str]]] = defaultdict(dict)
+    for query, text in collection.queries.items():
+        (meanings,) = dense.rankings([text], DEPTH)
+        both = merge_rankings([(1.0, index.hits(text, DEPTH)), (1.0, meanings)], DEPTH)
+        passages = index.passages(both, text)
+        found["taskdef, dense"][query] = [passage.id for passage in index.passages(meanings[:100], text)]
+        found["taskdef, hybrid"][query] = [passage.id for passage in passages[:100]]
+        if cross_encoder is not None:
+            first = rerank(passages, text, cross_encoder, RERANKED)
+            found["taskdef, hybrid, reranked"][query] = [passage.id for passage in first[:100]]
+    return found
 
 
 def rankings_of_bm25s(collection: Collection, *, own_words: bool) -> dict[str, list[str]]:
@@ -238,14 +274,19 @@ def rankings_of_bm25s(collection: Collection, *, own_words: bool) -> dict[str, l
     return rankings
 
 
-def compare_quality(folder: Path) -> dict[str, Any]:
+def compare_quality(folder: Path, embedding: str, reranker: str | None) -> dict[str, Any]:
     collection = read_collection(folder)
     print(f"\n{collection.name}: {len(collection.documents):,} documents, {len(collection.queries)} judged queries")
+    index = taskdef_index(collection)
     systems = {
-        "taskdef": rankings_of_taskdef(collection),
+        "taskdef": rankings_of_taskdef(collection, index),
         "bm25s": rankings_of_bm25s(collection, own_words=True),
         "bm25s, taskdef's words": rankings_of_bm25s(collection, own_words=False),
     }
+    if importlib.util.find_spec("sentence_transformers") is None:
+        print(f"  not run: dense and hybrid ({INSTALL})")
+    else:
+        systems |= rankings_by_meaning(collection, index, embedding, reranker)
     found = {}
     for system, rankings in systems.items():
         scores = {
@@ -253,7 +294,7 @@ def compare_quality(folder: Path) -> dict[str, Any]:
             "recall@100": statistics.fmean(recall(rankings[q], collection.relevance[q]) for q in collection.queries),
         }
         found[system] = scores
-        print(f"  {system:<24} nDCG@10 {scores['ndcg@10']:.4f}   recall@100 {scores['recall@100']:.4f}")
+        print(f"  {system:<26} nDCG@10 {scores['ndcg@10']:.4f}   recall@100 {scores['recall@100']:.4f}")
     return found
 
 
@@ -264,6 +305,8 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=list(BUILD), default=list(BUILD))
     parser.add_argument("--rank-bm25-most", type=int, default=100_000)
     parser.add_argument("--collection", nargs="+", type=Path, default=[])
+    parser.add_argument("--embedding", default="builtin:minilm-l6", help="as retrieve.embedding")
+    parser.add_argument("--reranker", help="as retrieve.reranker")
     parser.add_argument("--scratch", type=Path, help="where indexes are built and removed; a temporary folder")
     parser.add_argument("--out", type=Path, help="the same figures as JSON")
     options = parser.parse_args()
@@ -272,7 +315,9 @@ def main() -> None:
     engines = ", ".join(f"{name} {version(name)}" for name in ("tantivy", "bm25s", "rank-bm25", "numpy", "pyarrow"))
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"Python {platform.python_version()}, {engines}")
-    quality = {str(folder): compare_quality(folder) for folder in options.collection}
+    quality = {
+        str(folder): compare_quality(folder, options.embedding, options.reranker) for folder in options.collection
+    }
     rows: list[Row] = []
     if options.passages is not None:
         with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:

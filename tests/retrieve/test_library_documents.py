@@ -12,8 +12,8 @@ from taskdef.records import PassageSource
 from taskdef.retrieve import document_worker, documents
 from taskdef.retrieve.documents import DocumentConverter, DocumentLimits
 from taskdef.retrieve.html_text import html_blocks
-from taskdef.retrieve.library import read_libraries
-from taskdef.retrieve.skips import FileSkipped, SkipReason
+from taskdef.retrieve.library import iter_passages
+from taskdef.retrieve.skips import FileSkipped, SkipLog, SkipReason
 
 
 def blocks(path: Path, limits: DocumentLimits | None = None) -> list[tuple[str, str]]:
@@ -183,9 +183,9 @@ def test_without_the_extra_one_line_names_the_files_and_the_command(
     )
     for name in ("a.pdf", "b.docx", "c.txt"):
         (tmp_path / name).write_bytes(b"Rivers flow.")
-    (library,) = read_libraries((PassageSource(path=tmp_path),))
-    assert [passage.text for passage in library.passages] == ["Rivers flow."]
-    (skipped,) = library.skipped
+    log = SkipLog()
+    assert [passage.text for passage in iter_passages(PassageSource(path=tmp_path), log)] == ["Rivers flow."]
+    (skipped,) = log.named
     name = tmp_path.name
     assert (skipped.what, skipped.reason) == (name, SkipReason.NO_CONVERTER)
     assert skipped.why == (

@@ -21,9 +21,6 @@ class TextHashes:
         self._table = array("Q", bytes(8 * self._size))
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
     def add(self, text: str) -> bool:
         """Remember a text; True where it is new."""
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -68,8 +68,6 @@ class LibraryFile:
     kind: FileKind
     path: Path | None
     """None for a data set."""
-    size: int
-    """Bytes; 0 for a data set."""
     version: str
     """Another one means other content: modification time and size, or the data set's revision."""
 
@@ -85,7 +83,7 @@ def library_files(source: PassageSource, skipped: SkipLog | None = None) -> list
     if source.hub is not None:
         name = source.hub if source.subset is None else f"{source.hub} ({source.subset})"
         shown = f"{name}, {source.split}"
-        return [LibraryFile(f"{source.split}", shown, FileKind.HUB, None, 0, hub_revision(source))]
+        return [LibraryFile(f"{source.split}", shown, FileKind.HUB, None, hub_revision(source))]
     root = source.path
     if root is None:
         raise LibraryError(
@@ -120,7 +118,7 @@ def _single_file(path: Path) -> LibraryFile:
     if not stat.S_ISREG(status.st_mode):
         raise LibraryError(f"{path}: is neither a file nor a folder", next_step="give a file, or a folder of files")
     name = _shown(path.name)
-    return LibraryFile(name, name, kind, path, status.st_size, _version(status))
+    return LibraryFile(name, name, kind, path, _version(status))
 
 
 def _library_file(path: Path, root: Path, skipped: SkipLog) -> LibraryFile | None:
@@ -141,7 +139,7 @@ def _library_file(path: Path, root: Path, skipped: SkipLog) -> LibraryFile | Non
     if kind is None:
         skipped.add(shown, SkipReason.UNKNOWN_KIND, f"not one of {', '.join(KINDS)}")
         return None
-    return LibraryFile(name, shown, kind, path, status.st_size, _version(status))
+    return LibraryFile(name, shown, kind, path, _version(status))
 
 
 def _version(status: os.stat_result) -> str:

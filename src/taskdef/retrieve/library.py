@@ -4,68 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 
-from taskdef.errors import LibraryError
 from taskdef.records import Passage, PassageSource
-from taskdef.retrieve.documents import INSTALL, DocumentConverter
+from taskdef.retrieve.documents import DocumentConverter
 from taskdef.retrieve.duplicates import TextHashes
-from taskdef.retrieve.files import KINDS, FileKind, LibraryFile, library_files
+from taskdef.retrieve.files import FileKind, LibraryFile, library_files
 from taskdef.retrieve.hub_dataset import hub_rows
 from taskdef.retrieve.passages import Block, Piece, count_words, cut_passages
 from taskdef.retrieve.plain_text import text_blocks, text_file_blocks, tidy
 from taskdef.retrieve.rows import Row, arrow_rows, json_lines, parquet_rows
-from taskdef.retrieve.skips import FileSkipped, SkipLog, Skipped, SkipReason
+from taskdef.retrieve.skips import FileSkipped, SkipLog, SkipReason
 
 _ROW_READERS = {FileKind.JSON_LINES: json_lines, FileKind.PARQUET: parquet_rows, FileKind.ARROW: arrow_rows}
 
 
-@dataclass(frozen=True)
-class Library:
-    """What one source came to."""
-
-    source: str
-    passages: tuple[Passage, ...]
-    skipped: tuple[Skipped, ...]
-
-
-def read_libraries(sources: tuple[PassageSource, ...]) -> list[Library]:
-    """Read every source into memory. Ids are led by the source's number where there are several.
-
-    A text that occurred before, in any source, is skipped. Raises LibraryError where a path is missing, is no kind of
-    library, or all sources together hold no passage.
-    """
-    seen = TextHashes()
-    libraries = []
-    missing = 0
-    for number, source in enumerate(sources, start=1):
-        prefix = f"{number}/" if len(sources) > 1 else ""
-        skipped = SkipLog()
-        passages = [
-            passage.model_copy(update={"id": prefix + passage.id}) if prefix else passage
-            for passage in iter_passages(source, skipped, seen=seen)
-        ]
-        missing += skipped.counts[SkipReason.NO_CONVERTER]
-        libraries.append(Library(str(source.hub or source.path), tuple(passages), tuple(skipped.named)))
-    if libraries and not any(library.passages for library in libraries):
-        first = next((skipped for library in libraries for skipped in library.skipped), None)
-        why = f"; {first.what}: {first.why}" if first else ""
-        raise LibraryError(
-            f"{', '.join(library.source for library in libraries)}: no passages{why}",
-            next_step=INSTALL
-            if missing
-            else f"give files with text in them ({', '.join(KINDS)}; `text_field` for rows)",
-        )
-    return libraries
-
-
-def iter_passages(source: PassageSource, skipped: SkipLog, *, seen: TextHashes | None = None) -> Iterator[Passage]:
+def iter_passages(source: PassageSource, skipped: SkipLog) -> Iterator[Passage]:
     """The passages of a library, file by file in the order of ``library_files``, in flat memory.
 
-    A text equal to an earlier one is skipped; ``seen`` extends that over several libraries. Raises LibraryError where
-    the library does not exist or cannot be read at all.
+    A text equal to an earlier one is skipped. Raises LibraryError where the library does not exist or cannot be read at
+    all.
     """
-    seen = TextHashes() if seen is None else seen
+    seen = TextHashes()
     with DocumentConverter() as converter:
         for file in library_files(source, skipped):
             yield from iter_file_passages(file, source, skipped, seen=seen, converter=converter)

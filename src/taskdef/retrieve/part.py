@@ -139,8 +139,8 @@ class _Terms:
     """The sorted terms as a sequence, for bisect."""
 
     def __init__(self, arrays: Arrays) -> None:
-        self._starts = memoryview(arrays.term_starts)  # single items come out of it in half of numpy's time
-        self._terms = memoryview(arrays.terms)
+        self._starts = arrays.term_starts.data  # single items come out of it in half of numpy's time
+        self._terms = arrays.terms.data
 
     def __len__(self) -> int:
         return len(self._starts) - 1

@@ -25,11 +25,11 @@ MOST_WORKERS = 3
 
 
 class PartIndexer:
-    """Indexes parts, up to ``workers`` at a time. A context manager."""
+    """Indexes parts, several at a time. A context manager."""
 
-    def __init__(self, analysis: Analysis, workers: int | None = None) -> None:
+    def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
-        count = workers or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+        count = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="taskdef-index")
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         self._workers: list[subprocess.Popen[bytes]] = []
