@@ -1,4 +1,4 @@
-"""What a run's instructor calls come to, as a user sees it: the budget's end, show --calls, export --to calls."""
+"""What a run's instructor calls come to, as a user sees it: the budget's end, show --calls, export --calls."""
 
 import json
 import subprocess
@@ -73,16 +73,22 @@ def test_at_the_cap_a_run_stops_and_says_what_is_left_and_how_to_go_on(
     assert [line.split()[:2] for line in shown[1:3]] == [["generate", "3"], ["answer", "6"]]
     assert shown[-1] == "spent: 6 instructor calls, 0 tokens read, 0 written, cost unknown: no price for this model"
 
-    exported = command("export", "runs/sums", "--to", "calls", cwd=folder)
+    exported = command("export", "runs/sums", "--calls", cwd=folder)
     calls = [json.loads(line) for line in exported.stdout.splitlines()]
     assert sorted((call["purpose"], call["sample_index"]) for call in calls) == [
         *(("answer", index) for index in (0, 0, 0, 1, 1, 1)),
         *(("generate", index) for index in (0, 1, 2)),
     ]
-    written = command("export", "runs/sums", "--to", "calls", "calls.jsonl", cwd=folder)
+    written = command("export", "runs/sums", "--calls", "calls.jsonl", cwd=folder)
     assert written.stdout == "wrote 9 calls to calls.jsonl\n"
     assert (folder / "calls.jsonl").read_text(encoding="utf-8") == exported.stdout
-    again = command("export", "runs/sums", "--to", "calls", "calls.jsonl", cwd=folder)
+    assert command("export", "runs/sums", "--to", "calls", cwd=folder).stdout == exported.stdout
+    both = command("export", "runs/sums", "--calls", "--to", "verl", cwd=folder)
+    assert (both.returncode, both.stderr.splitlines()[0]) == (2, "error: --calls and --to verl: one form at a time")
+    neither = command("export", "runs/sums", cwd=folder)
+    assert (neither.returncode, neither.stderr.splitlines()[0]) == (2, "error: in which form? --to is missing")
+    assert "prompts, prompt-completion, messages" in neither.stderr
+    again = command("export", "runs/sums", "--calls", "calls.jsonl", cwd=folder)
     assert again.returncode == 2
     assert again.stderr == (
         "error: calls.jsonl: cannot be written: File exists\nnext: name a file or folder that does not exist yet\n"
@@ -98,5 +104,5 @@ def test_a_run_without_calls_says_so(run: tuple[Path, subprocess.CompletedProces
     )
     assert made.returncode == 0, made.stderr
     assert command("show", "runs/none", "--calls", cwd=folder).stdout == "runs/none: no instructor call is recorded\n"
-    done = command("export", "runs/none", "--to", "calls", cwd=folder)
+    done = command("export", "runs/none", "--calls", cwd=folder)
     assert done.stderr == ("error: runs/none: no instructor call is recorded\nnext: taskdef show runs/none\n")

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -15,6 +15,7 @@ from taskdef.errors import ConfigError, DefinitionError, TaskdefError
 from taskdef.terminal import duration, going_on_with, print_error, progress_on_stderr, tolerate_any_encoding
 
 if TYPE_CHECKING:
+    from taskdef.compare.comparison import Comparison
     from taskdef.definition.load import LoadedDefinition
     from taskdef.progress import Progress
     from taskdef.request import RunRequest
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 StageName = Literal["retrieve", "synthesize", "adapt", "select", "train", "evaluate"]
 """The values of records.Stage, written out: importing records costs half of what ``--help`` may take."""
 
-MethodName = Literal["grpo", "sft", "rft", "dpo", "stepwise"]
+MethodName = Literal["grpo", "ppo", "rloo", "sft", "rft", "dpo", "stepwise"]
 """The values of config.TrainConfig.method, written out for the same reason."""
 
 FormatName = Literal[
@@ -332,6 +333,89 @@ def report(run: RunArgument) -> None:
         print(pipeline.write_report(opened))
 
 
+@app.command(rich_help_panel=_START)
+def compare(
+    plan: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLAN|COMPARISON", help="A plan's file or name; or a comparison's directory.", show_default=False
+        ),
+    ],
+    task: Annotated[str | None, typer.Option(metavar="TASK", help="A task.yaml or a pack's name.")] = None,
+    name: NameOption = None,
+    runs_dir: RunsOption = Path("runs"),
+    base_model: BaseModelOption = None,
+    instructor: InstructorOption = None,
+    profile: ProfileOption = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N,N", help="Seeds, in place of the plan's.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="VARIANT", help="Not all variants; may be repeated.")
+    ] = None,
+    human: Annotated[Path | None, typer.Option(metavar="FILE", help="Examples made by people, in JSON lines.")] = None,
+    test: TestOption = None,
+    passages: PassagesOption = None,
+    cache: CacheOption = None,
+    assume: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="With --dry-run: a figure that it reckons with.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the matrix and what it takes; create nothing.")
+    ] = False,
+    print_plan: Annotated[bool, typer.Option("--print", help="Print the plan, to edit a copy.")] = False,
+) -> None:
+    """Variants x seeds of a task; what they share is done once."""
+    from taskdef.compare.plan import plan_text
+
+    if print_plan:
+        print(plan_text(plan), end="")
+        return
+    from taskdef.compare.resolve import Given, read_seeds, resolve_comparison
+    from taskdef.config import scalar
+    from taskdef.request import read_settings
+
+    named = {
+        "base_model": base_model,
+        "instructor": instructor,
+        "instruct.cache": None if cache is None else str(cache),
+    }
+    comparison, loaded = resolve_comparison(
+        plan,
+        Given(
+            task=task,
+            name=name,
+            runs_dir=runs_dir,
+            profile=profile,
+            config_file=config,
+            settings={key: scalar(text) for key, text in read_settings(settings or []).items()}
+            | {key: text for key, text in named.items() if text is not None},
+            seeds=read_seeds(seeds),
+            only=only or [],
+            human=human,
+            test=test,
+            passages=passages or [],
+        ),
+    )
+    if dry_run:
+        from taskdef.compare.outlook import Assumptions, print_outlook
+
+        print_outlook(comparison, Assumptions.given(assume or []))
+        return
+    with going_on_with(comparison.path, verb="compare", file="comparison.yaml"), progress_on_stderr() as progress:
+        if comparison.is_new:
+            _refuse_unfit_comparison(comparison, loaded, progress)
+        comparison.begin()
+        from taskdef.compare.page import write_pages
+        from taskdef.compare.run import run_comparison
+
+        try:
+            run_comparison(comparison, progress)
+        finally:
+            page = write_pages(comparison)
+    print(f"report: {page}")
+
+
 @app.command(rich_help_panel=_LOOK)
 def show(
     run: RunArgument,
@@ -347,7 +431,7 @@ def show(
 @app.command(rich_help_panel=_LOOK)
 def export(
     run: RunArgument,
-    to: Annotated[FormatName, typer.Option("--to", help="The form.", show_default=False)],
+    to: Annotated[FormatName | None, typer.Option("--to", help="The form.", show_default=False)] = None,
     out: Annotated[
         Path | None,
         typer.Argument(metavar="[OUT]", help="A new file or folder; rows go to stdout where not given."),
@@ -364,11 +448,19 @@ def export(
     push: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Also to the hub, private; the token is HF_TOKEN's.")
     ] = None,
+    calls: Annotated[bool, typer.Option("--calls", help="The same as --to calls.")] = False,
 ) -> None:
     """Write what a run holds in a form for other tools."""
     from taskdef.request import open_run
 
     opened = open_run(run)
+    if calls and to in (None, "calls"):
+        to = "calls"
+    elif calls or to is None:
+        raise ConfigError(
+            f"--calls and --to {to}: one form at a time" if calls else "in which form? --to is missing",
+            next_step=f"taskdef export {opened.quoted_path} --to FORM, one of: {', '.join(get_args(FormatName))}",
+        )
     from taskdef.export.formats import Choices, export_run
 
     export_run(opened, to, out, Choices(samples=samples, style=style, data_source=data_source, push=push))
@@ -412,6 +504,20 @@ def _refuse_unfit(request: RunRequest, task: str, progress: Progress) -> None:
             next_step=f"mend it, then: taskdef check {shlex.quote(task)}",
         )
     try_base_model(request.config, request.definition)
+
+
+def _refuse_unfit_comparison(comparison: Comparison, loaded: LoadedDefinition, progress: Progress) -> None:
+    """The same for a comparison: each instructor and each base model once."""
+    from taskdef.request import try_base_model, try_instructor
+
+    progress.line(f"checking {loaded.definition.name}, instructors and base models before anything is spent")
+    cells = comparison.matrix.runs()
+    for cell in {cell.config.instructor: cell for cell in cells}.values():
+        try_instructor(cell.config)
+    if errors := _print_findings(loaded, cells[0].config.verify.timeout_seconds):
+        raise DefinitionError(f"{loaded.definition.name}: {errors}; nothing was spent", next_step="mend it first")
+    for cell in {cell.config.base_model: cell for cell in cells}.values():
+        try_base_model(cell.config, cell.definition)
 
 
 def _run_stage(path: Path, name: StageName) -> None:
