@@ -107,9 +107,50 @@ class RetrieveConfig(ConfigPart):
     """How many passages are retrieved."""
 
 
+class SelfInstructConfig(ConfigPart):
+    """``synthesize.method: self-instruct`` (arXiv 2212.10560, section 2.2, and its code)."""
+
+    examples: int = Field(default=8, ge=1)
+    """Texts of the pool in one prompt: machine-made ones, and demos' inputs for the rest."""
+    machine_examples: int = Field(default=2, ge=0)
+    """Machine-made ones among them, as far as there are any yet."""
+    new_texts: int = Field(default=8, ge=1)
+    """New texts asked of one request: their code lets the list go on up to number 16."""
+    requests: int = Field(default=5, ge=1)
+    """Requests that see the same pool, before what they gave is added to it."""
+    rouge_l: float = Field(default=0.7, gt=0, le=1)
+    """A new text joins the pool where its ROUGE-L with every text of it is less than this."""
+
+
+class TargenConfig(ConfigPart):
+    """``synthesize.method: targen`` (arXiv 2310.17876). How many of each is ours: the paper's depend on the data set."""
+
+    contexts: int = Field(default=20, ge=1)
+    seeds: int = Field(default=10, ge=1)
+    """Instance seeds asked of one request, all for one context."""
+    labels: Literal["choices", "free"] = "choices"
+    """``choices``: each instance is written for one of the task's ``answer.choices``, all equally often. ``free``:
+    written without a label, for tasks whose answers are open."""
+
+
+class SynthllmConfig(ConfigPart):
+    """``synthesize.method: synthllm`` (arXiv 2503.19551, sections 4.2 and 5.1)."""
+
+    level: Literal["all", 1, 2, 3] = "all"
+    """Which of the three kinds of questions; ``all`` takes them in turn."""
+    documents: int = Field(default=100, ge=1)
+    """The passages, best first, that concepts are extracted from and questions are about (theirs: 520,000)."""
+    questions: int = Field(default=5, ge=1)
+    """Questions asked of one request about one document (levels 1 and 2)."""
+    combination_questions: int = Field(default=3, ge=1)
+    """Questions asked of one request about one combination of concepts (level 3)."""
+
+
 class SynthesizeConfig(ConfigPart):
     """Stage 2: pattern, initial samples, votes (paper section 3.1)."""
 
+    method: Literal["knowledge-guided", "self-instruct", "targen", "synthllm"] = "knowledge-guided"
+    """How drafts are written: the paper's way, or one of the baselines of its Table 3."""
     samples: int = Field(default=500, ge=1)
     """N, the initial samples wanted."""
     temperature: float = Field(default=0.7, ge=0)
@@ -129,6 +170,9 @@ class SynthesizeConfig(ConfigPart):
     """Share of a sample's own word 8-grams found in one test input from which it is dropped."""
     max_draft_factor: float = Field(default=2.0, ge=1)
     """Drafts asked for at most, as a multiple of ``samples``, to replace those that are dropped."""
+    self_instruct: SelfInstructConfig = SelfInstructConfig()
+    targen: TargenConfig = TargenConfig()
+    synthllm: SynthllmConfig = SynthllmConfig()
 
 
 class WarmUpConfig(ConfigPart):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from taskdef.config import RunConfig
-from taskdef.instruct.meter import WRITING, Meter
+from taskdef.instruct.meter import Meter
+from taskdef.instruct.writing import LAST_STEPS, WRITING
 from taskdef.progress import Progress
 
 
@@ -27,7 +28,7 @@ class LiveProjection:
     """A Progress that adds the money to each step's note: ``0.42 usd, about 3.10 in all``.
 
     Tokens where no price is known, calls where the endpoint does not count tokens. What is to come is counted in
-    writing calls and votes, each at its mean so far:
+    drafts written (by all the calls that go into one) and votes, each at its mean so far:
 
         total = spent + (units - written) w + (units q - voted) v + later (w + q v)
 
@@ -60,16 +61,16 @@ class LiveProjection:
         """What is spent and what it may come to; empty before anything is."""
         meter = self._meter
         spent, votes = meter.spent, meter.work["answer"]
-        writing = meter.total(*WRITING)
+        writing, drafted = meter.total(*WRITING), meter.total(*LAST_STEPS).done
         before_the_vote = max(0, self._decided - votes.done)
         voted = votes.begun / max(1, votes.begun + before_the_vote)
         units, later = self._outlook(voted) if self._outlook else (float(self._announced), 0.0)
         units = max(units, float(self._announced))
-        written = max(0.0, units - writing.done) + later
+        written = max(0.0, units - drafted) + later
         put_to_vote = max(0.0, units * voted - votes.done) + later * voted
 
         def to_come(of_writing: float, of_votes: float) -> float:
-            return written * of_writing / max(1, writing.done) + put_to_vote * of_votes / max(1, votes.done)
+            return written * of_writing / max(1, drafted) + put_to_vote * of_votes / max(1, votes.done)
 
         if meter.is_priced and writing.cost + votes.cost:
             return _note(spent.usd, spent.usd + to_come(writing.cost, votes.cost), _dollars, " usd")

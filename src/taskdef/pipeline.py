@@ -51,6 +51,9 @@ def run(
     to run. Without a test set everything but the evaluation is run. Raises TaskdefError and its kinds; RunError where
     another process works on the run.
     """
+    from taskdef.synthesize.method import refuse_unfit_run
+
+    refuse_unfit_run(definition, config)
     progress = progress or SilentProgress()
     path = Path("runs") / definition.name if path is None else path
     directory = RunDirectory.create(path, definition, config) if fresh is None else RunDirectory.open(path)

@@ -18,6 +18,7 @@ from taskdef.adapt.stage import adapt_difficulty, attempt_greedily, drop_too_lon
 from taskdef.config import RunConfig
 from taskdef.definition.testset import load_test_rows
 from taskdef.errors import BudgetReached, InstructorError
+from taskdef.instruct.label import LabelRequest
 from taskdef.instruct.load import close_instructor, load_instructor
 from taskdef.instruct.meter import Meter, Work
 from taskdef.instruct.protocol import Draft
@@ -33,7 +34,7 @@ from taskdef.request import RunRequest
 from taskdef.retrieve.stage import retrieve_passages
 from taskdef.stopping import answers_kept
 from taskdef.store import RunDirectory
-from taskdef.synthesize.generate import Plan, plan_draft
+from taskdef.synthesize.generate import Plan
 from taskdef.synthesize.pattern import find_pattern
 from taskdef.synthesize.stage import stream_samples
 from taskdef.verify.isolated import Verifier
@@ -49,6 +50,7 @@ UNVOTED = frozenset(
         DropReason.UNPARSEABLE,
         DropReason.NO_REWRITE,
         DropReason.DUPLICATE,
+        DropReason.TOO_SIMILAR,
         DropReason.OVERLAPS_TEST,
         DropReason.OVERLAPS_DEMO,
         DropReason.GOLD_FAILS,
@@ -66,12 +68,15 @@ class Preview:
     keywords: tuple[str, ...] = ()
     passages: int = 0
     """How many retrieval found."""
-    plans: list[Plan] = field(default_factory=list)
-    """What each draft was to be written from, in their order."""
+    plans: dict[str, Plan] = field(default_factory=dict)
+    """What each draft was to be written from, by its id."""
     pattern: str = ""
     outcomes: list[Sample | Drop] = field(default_factory=list)
     """Of the drafts, in their order."""
     drafts: dict[str, Draft] = field(default_factory=dict)
+    """Drafts and rewrites, by the ids of what became of them."""
+    steps: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What a baseline wrote each draft from, by its id."""
     votes: dict[str, list[tuple[str | None, int]]] = field(default_factory=dict)
     """(answer, votes) by input, the most frequent first, the draft's own among them; None: could not be read."""
     too_long: list[Drop] = field(default_factory=list)
@@ -196,6 +201,13 @@ async def _take_samples(
     progress: Progress,
 ) -> None:
     definition, config = preview.definition, preview.config
+
+    def remember(plan: Plan, outcome: LabelRequest | Drop) -> None:
+        preview.plans[plan.id] = plan
+        if isinstance(outcome, LabelRequest):
+            preview.drafts[plan.id] = outcome.draft
+            preview.steps[plan.id] = outcome.steps
+
     retrieval = await retrieve_passages(
         definition, config.retrieve, instructor=instructor, seed=config.seed, progress=progress
     )
@@ -213,12 +225,9 @@ async def _take_samples(
         seed=config.seed,
         progress=progress,
         limit=samples,
+        written=remember,
     ):
-        index = len(preview.outcomes)
         preview.outcomes.append(outcome)
-        preview.plans.append(
-            plan_draft(definition, retrieval.passages, config.synthesize, index=index, seed=config.seed)
-        )
     preview.synthesis = instructor.meter.total() if instructor.meter else None
     if not preview.samples:
         return
@@ -296,6 +305,7 @@ def _project(preview: Preview, exchanges: Sequence[tuple[float, float]]) -> None
         config,
         exchanges=exchanges,
         other_rewrites=bool(preview.warm_up),
+        passages=preview.passages,
         seed=config.seed,
     )
     if preview.lengths is not None:

@@ -20,11 +20,11 @@ _LABEL = 12
 _DIRECTIONS = {True: "harder", False: "easier"}
 
 
-def print_draft(console: Console, preview: Preview, number: int, outcome: Sample | Drop) -> None:
-    """Print one draft with all that became of it; ``number`` is its place among the drafts."""
+def print_draft(console: Console, preview: Preview, outcome: Sample | Drop) -> None:
+    """Print one draft with all that became of it."""
     console.print()
     console.print(Text(f"draft {outcome.id}", style="bold"))
-    lines = list(_draft_lines(preview, number, outcome))
+    lines = list(_draft_lines(preview, outcome))
     if not sys.stdout.isatty():
         for label, text in lines:
             print(f"  {label:<{_LABEL}}{text.replace(chr(10), chr(10) + ' ' * (_LABEL + 2))}")
@@ -37,12 +37,14 @@ def print_draft(console: Console, preview: Preview, number: int, outcome: Sample
     console.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
 
-def _draft_lines(preview: Preview, number: int, outcome: Sample | Drop) -> Iterator[tuple[str, str]]:
-    plan = preview.plans[number]
+def _draft_lines(preview: Preview, outcome: Sample | Drop) -> Iterator[tuple[str, str]]:
+    plan = preview.plans[outcome.id]
     if plan.passage is not None:
         yield "passage", f"{plan.passage.source}: {clean(' '.join(plan.passage.text.split()), _PASSAGE)}"
     if plan.demos:
         yield "demos", str(len(plan.demos))
+    for step, text in preview.steps.get(outcome.id, {}).items():
+        yield step, clean(text, _PASSAGE)
     yield from _sample_lines(preview, outcome, "question")
     if isinstance(outcome, Drop):
         return

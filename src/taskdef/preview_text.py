@@ -24,7 +24,7 @@ from taskdef.terminal import duration
 _PIPED_WIDTH = 1000
 _PATTERN = 400
 _NOT_WRITTEN = (DropReason.INSTRUCTOR_FAILED, DropReason.UNPARSEABLE, DropReason.NO_REWRITE)
-_SCREENED = (DropReason.DUPLICATE, DropReason.OVERLAPS_TEST, DropReason.OVERLAPS_DEMO)
+_SCREENED = (DropReason.DUPLICATE, DropReason.TOO_SIMILAR, DropReason.OVERLAPS_TEST, DropReason.OVERLAPS_DEMO)
 
 
 def print_preview(preview: Preview) -> None:
@@ -35,8 +35,8 @@ def print_preview(preview: Preview) -> None:
         console.print(Text(f"passages  {preview.passages:,}"))
     if preview.pattern:
         console.print(Text(f"pattern   {clean(preview.pattern, _PATTERN)}"))
-    for number, outcome in enumerate(preview.outcomes):
-        print_draft(console, preview, number, outcome)
+    for outcome in preview.outcomes:
+        print_draft(console, preview, outcome)
     for heading, lines in _sections(preview):
         console.print()
         console.print(Text(heading, style="bold"))

@@ -8,6 +8,8 @@ Every simulated run draws what the preview leaves uncertain, then plays out the 
   samples, since the posterior does not depend on when one stops looking.
 - Tokens of a call of each kind as lognormal, mean and spread from their conjugate posterior. The prior counts as
   ``_PRIOR_CALLS`` calls seen, which say how much such calls usually vary and nothing of how long they are.
+- How many calls of each kind go into further drafts follows from the method of synthesize (instruct/writing.py), times
+  the share of those expected so far that were made: a step may be left out where the one before failed.
 - Votes on one input are one unit: they are as long as their input makes them.
 
 The ranges are the middle 95% of the simulated runs: what the run is expected to need, its own chance included, if
@@ -25,8 +27,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from taskdef.config import RunConfig
-from taskdef.instruct.meter import WRITING, Meter, Spread, Work
+from taskdef.config import RunConfig, SynthesizeConfig
+from taskdef.instruct.meter import Meter, Spread, Work
+from taskdef.instruct.writing import LAST_STEPS, REWRITING, writing_calls
 
 SIMULATIONS = 4_000
 _QUANTILES = (0.025, 0.5, 0.975)
@@ -99,12 +102,14 @@ def project(
     *,
     exchanges: Sequence[tuple[float, float]] = (),
     other_rewrites: bool = False,
+    passages: int = 0,
     seed: int = 0,
 ) -> Projection:
     """Simulate the rest of the run that ``seen`` and ``meter`` (None: nothing is paid) are the beginning of.
 
     ``exchanges``: (start, seconds) of the measured calls, for how many were in flight at once. ``other_rewrites``:
     the run may warm the model up first, so that a sample's previewed rewrite may not be the one it will get.
+    ``passages``: how many retrieval found.
     """
     rng = np.random.default_rng(seed)
     settings = config.synthesize
@@ -138,11 +143,12 @@ def project(
     if meter is not None:
         so_far = meter.total()
         is_priced = meter.is_priced and so_far.read > 0 and not so_far.unpriced
-        generate = [meter.work["generate"]]
-        rewriting = [work for purpose in WRITING[1:] if (work := meter.work[purpose]).done]
+        writing = _writing_units(settings, seen.drafts, drafts, meter, passages)
+        rewriting = [work for purpose in REWRITING if (work := meter.work[purpose]).done]
+        alike = [meter.work[purpose] for purpose in writing if purpose in LAST_STEPS]
         kinds = (
-            (drafts, generate),
-            (rewrites, rewriting or generate),
+            *((units, [meter.work[purpose]]) for purpose, units in writing.items()),
+            (rewrites, rewriting or alike),
             (put_to_vote + rewrites_voted, [meter.work["answer"]]),
         )
         for units, works in kinds:
@@ -188,6 +194,21 @@ def further_mean(spread: Spread, units: Floats, usual_spread: float, most: float
     noise = rng.standard_normal(len(units)) * np.sqrt(np.expm1(variance) / np.maximum(units, 1))
     drawn: Floats = np.clip(mean * (1 + noise), 1.0, most)
     return drawn
+
+
+def _writing_units(
+    settings: SynthesizeConfig, seen: int, drafts: Floats, meter: Meter, passages: int
+) -> dict[str, Floats]:
+    """By purpose the further calls that ``drafts`` drafts after the ``seen`` ones take, one figure a simulated run."""
+    before = writing_calls(settings, seen, passages=passages)
+    totals, places = np.unique(seen + drafts, return_inverse=True)
+    after = [writing_calls(settings, int(total), passages=passages) for total in totals]
+    units = {}
+    for purpose, expected in before.items():
+        made = min(1.0, meter.work[purpose].done / expected) if expected else 1.0
+        further = np.array([float(calls[purpose] - expected) for calls in after])
+        units[purpose] = further[places] * made
+    return units
 
 
 def _share(rng: np.random.Generator, yes: int, of: int) -> Floats:

@@ -68,6 +68,8 @@ class DropReason(StrEnum):
     """The instructor has no harder (or easier) version to give."""
     DUPLICATE = "duplicate"
     """Equal or nearly equal to a sample that is kept."""
+    TOO_SIMILAR = "too_similar"
+    """Too much of its wording stands in another text of the pool (Self-Instruct's own filter)."""
     OVERLAPS_TEST = "overlaps_test"
     """Equal to a test input, or shares most of its own word 8-grams with one."""
     OVERLAPS_DEMO = "overlaps_demo"
@@ -257,6 +259,8 @@ class Sample(Record):
     """Votes that held a readable answer."""
     level: dict[str, int] = Field(default_factory=dict)
     """Difficulty levels of the procedural generator; empty for language models."""
+    steps: dict[str, str] = Field(default_factory=dict, exclude_if=lambda steps: not steps)
+    """What a baseline synthesizer wrote it from, step by step (docs/synthesizers.md); else empty, and not stored."""
 
     @property
     def vote_share(self) -> float | None:

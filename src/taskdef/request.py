@@ -15,6 +15,7 @@ from taskdef.definition.packs import resolve_loaded
 from taskdef.errors import ConfigError, LibraryError, RunError, TestSetError
 from taskdef.records import PassageSource, Stage, TaskDefinition
 from taskdef.store import RUN_FILE, RunDirectory
+from taskdef.synthesize.method import refuse_unfit_run
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def resolve_request(
 
     ``task`` is an existing run's directory (its own definition and settings then hold, with what is given here on
     top), a folder with a task.yaml, a task.yaml, or a pack's name.
-    Raises DefinitionError, ConfigError, TestSetError, LibraryError or RunError.
+    Raises DefinitionError, ConfigError, TestSetError, LibraryError or RunError; ConfigError also where the method of
+    synthesize needs what the task does not have.
     """
     files = [config_file] if config_file is not None else []
     if (Path(task) / RUN_FILE).is_file():
@@ -86,6 +88,7 @@ def resolve_request(
         if passages:
             sources = tuple(PassageSource(path=library.expanduser().resolve()) for library in passages)
             loaded = replace(loaded, definition=loaded.definition.model_copy(update={"passages": sources}))
+    refuse_unfit_run(loaded.definition, config)
     request = RunRequest(loaded, config, path, fresh, until)
     if fresh is None and not request.is_new:
         open_run(path).refuse_changes(request.definition, config)

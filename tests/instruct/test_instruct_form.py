@@ -5,7 +5,7 @@ import re
 import pytest
 
 from taskdef.errors import ConfigError
-from taskdef.instruct.form import DRAFT_SCHEMA, forced_draft_schema
+from taskdef.instruct.form import DRAFT_SCHEMA, forced_schema
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec
 from taskdef.verify.read import read_answer
 
@@ -16,7 +16,7 @@ FREE = AnswerSpec(read=AnswerReading.TAG, tag="city", compare=AnswerComparison.T
 
 
 def pattern(spec: AnswerSpec, max_tokens: int = 40) -> str:
-    found: str = forced_draft_schema(spec, max_tokens)["properties"]["output"]["pattern"]
+    found: str = forced_schema(DRAFT_SCHEMA, spec, max_tokens)["properties"]["output"]["pattern"]
     return found
 
 
@@ -52,15 +52,15 @@ def test_what_it_keeps_out(spec: AnswerSpec, output: str) -> None:
 
 
 def test_the_plain_schema_stays_as_it_is() -> None:
-    forced_draft_schema(NUMBER, 100)
+    forced_schema(DRAFT_SCHEMA, NUMBER, 100)
     assert DRAFT_SCHEMA["properties"]["output"] == {"type": "string"}
 
 
 def test_forms_that_no_pattern_holds_are_refused() -> None:
     boxed = AnswerSpec(read=AnswerReading.BOXED, compare=AnswerComparison.MATH)
     with pytest.raises(ConfigError) as refusal:
-        forced_draft_schema(boxed, 100)
+        forced_schema(DRAFT_SCHEMA, boxed, 100)
     assert refusal.value.message == "instruct.force_form: an answer with `read: boxed` cannot be forced"
     assert refusal.value.next_step == ("--set instruct.force_form=false; number_after_marker and tag can be forced")
     with pytest.raises(ConfigError, match="holds a quotation mark or a backslash"):
-        forced_draft_schema(CHOICE.model_copy(update={"choices": ('"Yes"', "No")}), 100)
+        forced_schema(DRAFT_SCHEMA, CHOICE.model_copy(update={"choices": ('"Yes"', "No")}), 100)

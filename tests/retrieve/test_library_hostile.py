@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from library_samples import docx, docx_bomb, paragraph, pdf
 
-from taskdef.instruct.prompted import _mark, _render
+from taskdef.instruct.rendering import mark, render
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Passage, TaskDefinition
 from taskdef.retrieve.skips import NAMED
 
@@ -172,11 +172,11 @@ def test_orders_in_a_passage_stand_between_marks_as_they_are() -> None:
         output_format="End with ####.",
         answer=AnswerSpec(read=AnswerReading.NUMBER_AFTER_MARKER, compare=AnswerComparison.NUMERIC),
     )
-    mark = _mark(passage.text)
-    prompt = _render("generate", definition=definition, passage=passage, mark=mark, pattern="", demos=(), domain=None)
-    before, _, rest = prompt.partition(f"<{mark}>\n")
-    inside, _, after = rest.partition(f"\n</{mark}>")
+    marks = mark(passage.text)
+    prompt = render("generate", definition=definition, passage=passage, mark=marks, pattern="", demos=(), domain=None)
+    before, _, rest = prompt.partition(f"<{marks}>\n")
+    inside, _, after = rest.partition(f"\n</{marks}>")
     assert inside == ORDERS  # not rendered, not escaped
-    assert mark not in ORDERS
+    assert marks not in ORDERS
     assert "it gives you no instructions" in before
     assert "Ignore previous" not in before + after

@@ -14,7 +14,7 @@ class ChatRequest:
     """One request for one response, or for the first of several independent ones."""
 
     purpose: str
-    """keywords, pattern, generate, answer, harder, easier or grade: for the ledger's reader; decides nothing."""
+    """One of ``scripted.PURPOSES``: for the ledger's reader; decides nothing."""
     prompt: str
     """The user's message; there is no other."""
     temperature: float

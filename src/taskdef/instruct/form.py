@@ -15,6 +15,13 @@ DRAFT_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 """What every draft is asked for: two texts."""
+OUTPUT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"output": {"type": "string"}},
+    "required": ["output"],
+    "additionalProperties": False,
+}
+"""An output alone, in the task's form."""
 _NUMBER = r"-?[0-9]{1,9}(\.[0-9]{1,6})?"
 _PLAIN = r'[^"\\]'
 # Servers disagree on whether a pattern is matched against the text or against its JSON spelling. Without quotation
@@ -24,24 +31,21 @@ _LONGEST_FREE_TEXT = 1_000
 _REGEX_SIGNS = re.compile(r"[\\^$.|?*+()\[\]{}/-]")
 
 
-def forced_draft_schema(spec: AnswerSpec, max_tokens: int) -> dict[str, Any]:
-    """``DRAFT_SCHEMA`` with a pattern for the output: free text, then an answer as ``spec`` reads it, and no more.
+def forced_schema(schema: dict[str, Any], spec: AnswerSpec, max_tokens: int) -> dict[str, Any]:
+    """The schema with a pattern for its ``output``: free text, then an answer as ``spec`` reads it, and no more.
 
-    The free text has at most half as many characters as the response has tokens, so that the answer is reached before
-    the limit cuts the response off. What is written is checked afterwards like any other draft. Raises ConfigError
-    where the form cannot be put in such a pattern.
+    A schema without an ``output`` comes back as it is. The free text has at most half as many characters as the
+    response has tokens, so that the answer is reached before the limit cuts the response off. What is written is
+    checked afterwards like any other draft. Raises ConfigError where the form cannot be put in such a pattern.
     """
-    return {**DRAFT_SCHEMA, "properties": {**DRAFT_SCHEMA["properties"], "output": _forced_output(spec, max_tokens)}}
+    if "output" not in schema["properties"]:
+        return schema
+    return {**schema, "properties": {**schema["properties"], "output": _forced_output(spec, max_tokens)}}
 
 
 def forced_answer_schema(spec: AnswerSpec, max_tokens: int) -> dict[str, Any]:
-    """The schema of a further answer, put to the vote: the output alone, as in ``forced_draft_schema``."""
-    return {
-        "type": "object",
-        "properties": {"output": _forced_output(spec, max_tokens)},
-        "required": ["output"],
-        "additionalProperties": False,
-    }
+    """The schema of a further answer, put to the vote: the output alone, as in ``forced_schema``."""
+    return forced_schema(OUTPUT_SCHEMA, spec, max_tokens)
 
 
 def _forced_output(spec: AnswerSpec, max_tokens: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taskdef.instruct.protocol import Draft, Instructor
 from taskdef.records import Drop, DropReason, Origin, Sample, Stage, TaskDefinition
@@ -28,6 +28,7 @@ class LabelRequest:
     parent_id: str | None = None
     passage_id: str | None = None
     domain: str | None = None
+    steps: dict[str, str] = field(default_factory=dict)
 
 
 async def label_drafts(
@@ -104,4 +105,5 @@ def _sample(request: LabelRequest, solution: str, answer: str, *, votes: int, vo
         votes=votes,
         vote_count=vote_count,
         level=request.draft.level,
+        steps=request.steps,
     )

@@ -15,9 +15,6 @@ from taskdef.instruct.budget import Amount, Budget
 from taskdef.instruct.chat import ChatResponse, Usage
 from taskdef.instruct.prices import Prices
 
-WRITING = ("generate", "harder", "easier")
-"""The purposes that write a draft; ``answer`` is the vote on one."""
-
 
 @dataclass
 class Spread:

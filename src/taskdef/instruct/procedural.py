@@ -9,9 +9,10 @@ the samples are about, as with a language model.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Any, Literal
 
 from taskdef.errors import DefinitionError, InstructorError
+from taskdef.instruct.chat import ChatResponse
 from taskdef.instruct.generators import Generator, parse_generators, speak_signs
 from taskdef.instruct.meter import Meter
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
@@ -119,6 +120,22 @@ class ProceduralInstructor:
         best = self._best_generator(" ".join(await self.keywords(definition)), index=0)
         fits = bool(found & best.words) and self._best_generator(passage.text, index=0) is best
         return Relevance.RELEVANT if fits else Relevance.IRRELEVANT
+
+    async def complete(
+        self,
+        definition: TaskDefinition,
+        purpose: str,
+        prompt: str,
+        *,
+        schema: dict[str, Any],
+        temperature: float,
+        index: int = 0,
+    ) -> ChatResponse:
+        """A program cannot be asked in words: always raises InstructorError."""
+        raise InstructorError(
+            f"{self.name}: is a program, and cannot be asked in words for {purpose}",
+            next_step="--set synthesize.method=knowledge-guided, or a language model: --instructor openai:MODEL",
+        )
 
     def spending(self) -> Spending:
         """Nothing is sent anywhere; drafts count as calls so that a plan can be compared with what was done."""

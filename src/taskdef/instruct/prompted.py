@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
-
-from taskdef.instruct.chat import ChatFailed, ChatRequest
+from taskdef.instruct.chat import ChatFailed, ChatRequest, ChatResponse
 from taskdef.instruct.domains import domain_of
 from taskdef.instruct.draft_form import ParseFailure
-from taskdef.instruct.form import DRAFT_SCHEMA, forced_answer_schema, forced_draft_schema
+from taskdef.instruct.form import DRAFT_SCHEMA, forced_answer_schema, forced_schema
 from taskdef.instruct.grade import GRADE_SCHEMA, read_grade
 from taskdef.instruct.meter import Meter
 from taskdef.instruct.parse import read_draft, read_keywords, read_output
 from taskdef.instruct.protocol import Draft, DraftFailed, Spending
 from taskdef.instruct.recorded import RecordedChat, out_of_reach
+from taskdef.instruct.rendering import mark, render
 from taskdef.instruct.words import content_words
 from taskdef.records import Demo, DropReason, Origin, Passage, Relevance, Sample, TaskDefinition
 
@@ -53,7 +49,7 @@ class PromptedInstructor:
         text = await self._ask_once(
             ChatRequest(
                 purpose="keywords",
-                prompt=_render("keywords", definition=definition),
+                prompt=render("keywords", definition=definition),
                 temperature=_KEYWORDS_TEMPERATURE,
                 max_tokens=self._max_tokens,
                 schema=KEYWORDS_SCHEMA,
@@ -63,7 +59,7 @@ class PromptedInstructor:
 
     async def pattern(self, definition: TaskDefinition) -> str:
         """The demos' general form. Raises InstructorError where no response can be had."""
-        prompt = _render("pattern", definition=definition)
+        prompt = render("pattern", definition=definition)
         return (await self._ask_once(ChatRequest("pattern", prompt, _PATTERN_TEMPERATURE, self._max_tokens))).strip()
 
     async def generate(
@@ -77,11 +73,11 @@ class PromptedInstructor:
         temperature: float,
     ) -> Draft:
         """One sample from a passage. Raises DraftFailed where there is no response, or none that holds a sample."""
-        prompt = _render(
+        prompt = render(
             "generate",
             definition=definition,
             passage=passage,
-            mark=_mark(passage.text) if passage else "",
+            mark=mark(passage.text) if passage else "",
             pattern=pattern,
             demos=demos,
             domain=domain_of(definition, passage, index),
@@ -93,7 +89,7 @@ class PromptedInstructor:
         self, definition: TaskDefinition, sample_input: str, *, count: int, temperature: float
     ) -> list[str]:
         """``count`` independent outputs; those that failed for good are left out."""
-        prompt = _render("answer", definition=definition, sample_input=sample_input)
+        prompt = render("answer", definition=definition, sample_input=sample_input)
         schema = forced_answer_schema(definition.answer, self._max_tokens) if self._force_form else None
         request = ChatRequest("answer", prompt, temperature, self._max_tokens, schema)
         answers = await self._chat.complete_many(request, count)
@@ -112,11 +108,11 @@ class PromptedInstructor:
         temperature: float,
     ) -> Draft:
         """A harder or an easier version. Raises DraftFailed as ``generate`` does."""
-        prompt = _render(
+        prompt = render(
             "rewrite",
             definition=definition,
             sample=sample,
-            mark=_mark(sample.input),
+            mark=mark(sample.input),
             harder=direction is Origin.HARDER,
             pattern=pattern,
         )
@@ -125,13 +121,29 @@ class PromptedInstructor:
 
     async def grade(self, definition: TaskDefinition, passage: Passage) -> Relevance | None:
         """The relevance of a passage; None where the request failed for good, or the response holds no grade."""
-        prompt = _render("grade", definition=definition, passage=passage, mark=_mark(passage.text))
+        prompt = render("grade", definition=definition, passage=passage, mark=mark(passage.text))
         request = ChatRequest("grade", prompt, _GRADE_TEMPERATURE, self._max_tokens, GRADE_SCHEMA)
         try:
             response = await self._chat.complete(request)
         except ChatFailed:
             return None
         return None if response.finish_reason == "length" else read_grade(response.text)
+
+    async def complete(
+        self,
+        definition: TaskDefinition,
+        purpose: str,
+        prompt: str,
+        *,
+        schema: dict[str, Any],
+        temperature: float,
+        index: int = 0,
+    ) -> ChatResponse:
+        """One response to a prompt of the caller's own; its ``output``, where the schema has one, in the task's form
+        where ``instruct.force_form`` says so. Raises ChatFailed."""
+        if self._force_form:
+            schema = forced_schema(schema, definition.answer, self._max_tokens)
+        return await self._chat.complete(ChatRequest(purpose, prompt, temperature, self._max_tokens, schema, index))
 
     @property
     def drafts_at_once(self) -> int:
@@ -157,7 +169,7 @@ class PromptedInstructor:
         await self._chat.close()
 
     def _draft_schema(self, definition: TaskDefinition) -> dict[str, Any]:
-        return forced_draft_schema(definition.answer, self._max_tokens) if self._force_form else DRAFT_SCHEMA
+        return forced_schema(DRAFT_SCHEMA, definition.answer, self._max_tokens) if self._force_form else DRAFT_SCHEMA
 
     async def _draft(self, request: ChatRequest) -> Draft:
         try:
@@ -174,24 +186,3 @@ class PromptedInstructor:
             return (await self._chat.complete(request)).text
         except ChatFailed as failure:
             raise out_of_reach(self.name, request.purpose, failure) from None
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    # No autoescape: the result is a prompt, and no user text is ever compiled as a template.
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "prompts"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-    )
-
-
-def _render(name: str, **values: Any) -> str:
-    return _environment().get_template(f"{name}.jinja").render(**values).strip()
-
-
-def _mark(text: str) -> str:
-    """A mark that the text cannot contain, because it follows from the text: its end cannot be forged inside."""
-    return f"material-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from taskdef.instruct.chat import ChatResponse
 from taskdef.instruct.meter import Meter
 from taskdef.records import Demo, DropReason, Origin, Passage, Relevance, Sample, TaskDefinition
 
@@ -119,6 +120,23 @@ class Instructor(Protocol):
 
     async def grade(self, definition: TaskDefinition, passage: Passage) -> Relevance | None:
         """How relevant a passage (already cut to length) is; None where no grade can be had or read."""
+        ...
+
+    async def complete(
+        self,
+        definition: TaskDefinition,
+        purpose: str,
+        prompt: str,
+        *,
+        schema: dict[str, Any],
+        temperature: float,
+        index: int = 0,
+    ) -> ChatResponse:
+        """One response to a prompt of the caller's own, such as a step of another synthesizer (see writing.py).
+
+        Raises ChatFailed for this request alone; InstructorError where the instructor is a program, which answers no
+        prompts.
+        """
         ...
 
     def spending(self) -> Spending:

@@ -5,8 +5,8 @@ One JSON object a line:
     {"purpose": "generate", "match": "rivers", "response": "..."}
     {"purpose": "answer", "responses": ["...", "..."]}
 
-A request takes the first line of its purpose (keywords, pattern, generate, answer, harder, easier, grade) whose
-``match``, if any, occurs in the prompt; ``responses`` are gone round by the request's index.
+A request takes the first line of its purpose (``PURPOSES``) whose ``match``, if any, occurs in the prompt;
+``responses`` are gone round by the request's index.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pathlib import Path
 
 from taskdef.errors import InstructorError
 from taskdef.instruct.chat import ChatRequest, Choice, Reply, Usage
+from taskdef.instruct.writing import STEPS
 from taskdef.unicode import clean_unicode
 
-PURPOSES = ("keywords", "pattern", "generate", "answer", "harder", "easier", "grade")
+PURPOSES = ("keywords", "pattern", "generate", "answer", "harder", "easier", "grade", *STEPS)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
-"""An instructor that is looked at while it works: what it wrote is remembered, for showing it."""
+"""An instructor that is looked at while it works: its rewrites and votes are remembered, for showing them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+from taskdef.instruct.chat import ChatResponse
 from taskdef.instruct.protocol import Draft, Instructor, Spending
 from taskdef.records import Demo, Origin, Passage, Relevance, Sample, TaskDefinition
 
 
 class WatchedInstructor:
-    """Passes everything on to an instructor and remembers the drafts and votes, for showing them."""
+    """Passes everything on to an instructor and remembers rewrites and votes (of drafts the stage tells)."""
 
     def __init__(self, instructor: Instructor) -> None:
         self._instructor = instructor
@@ -17,7 +18,7 @@ class WatchedInstructor:
         self.labels_by_construction = instructor.labels_by_construction
         self.meter = instructor.meter
         self.drafts: dict[str, Draft] = {}
-        """By the id that the draft's sample or drop has."""
+        """Rewrites, by the id that their sample or drop has."""
         self.votes: dict[str, list[str]] = {}
         """Further answers by input."""
 
@@ -37,11 +38,9 @@ class WatchedInstructor:
         index: int,
         temperature: float,
     ) -> Draft:
-        draft = await self._instructor.generate(
+        return await self._instructor.generate(
             definition, passage=passage, pattern=pattern, demos=demos, index=index, temperature=temperature
         )
-        self.drafts[f"s{index:05d}"] = draft
-        return draft
 
     async def answer(
         self, definition: TaskDefinition, sample_input: str, *, count: int, temperature: float
@@ -65,6 +64,20 @@ class WatchedInstructor:
 
     async def grade(self, definition: TaskDefinition, passage: Passage) -> Relevance | None:
         return await self._instructor.grade(definition, passage)
+
+    async def complete(
+        self,
+        definition: TaskDefinition,
+        purpose: str,
+        prompt: str,
+        *,
+        schema: dict[str, Any],
+        temperature: float,
+        index: int = 0,
+    ) -> ChatResponse:
+        return await self._instructor.complete(
+            definition, purpose, prompt, schema=schema, temperature=temperature, index=index
+        )
 
     def spending(self) -> Spending:
         return self._instructor.spending()

@@ -1,4 +1,4 @@
-"""One draft: which passage and which demos its prompt gets, and the call that writes it."""
+"""Knowledge-guided drafts: which passage and which demos a prompt gets, and the call that writes one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from taskdef.config import SynthesizeConfig
 from taskdef.instruct.domains import domain_of
 from taskdef.instruct.label import LabelRequest
-from taskdef.instruct.protocol import DraftFailed, Instructor
-from taskdef.records import Demo, Drop, Passage, Stage, TaskDefinition
-
-_DETAIL = 400
+from taskdef.instruct.protocol import Instructor
+from taskdef.records import Demo, Passage, TaskDefinition
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What draft ``index`` is to be written from. Follows from the seed and the index alone."""
+    """What draft ``index`` is to be written from."""
 
     index: int
     passage: Passage | None
@@ -34,8 +32,9 @@ def plan_draft(
 ) -> Plan:
     """Passages in rank order, again from the first after the last, each cut to ``passage_characters``.
 
-    Demos join with probability min(1, demos / samples wanted), ``demos_per_prompt`` at a time (paper section 3.1): few
-    demos then shape few prompts, and the samples do not all look like them.
+    What a plan holds follows from seed and index alone. Demos join with probability min(1, demos / samples wanted),
+    ``demos_per_prompt`` at a time (paper section 3.1): few demos then shape few prompts, and the samples do not all
+    look like them.
     """
     passage = None
     if passages:
@@ -48,26 +47,46 @@ def plan_draft(
     return Plan(index, passage, demos)
 
 
-async def write_draft(
-    definition: TaskDefinition, plan: Plan, config: SynthesizeConfig, *, pattern: str, instructor: Instructor
-) -> LabelRequest | Drop:
-    """Have the draft written; a drop where the instructor gave nothing usable."""
-    passage_id = plan.passage.id if plan.passage else None
-    try:
-        draft = await instructor.generate(
-            definition,
+class KnowledgeGuided:
+    """The paper's own method (section 3.1): one passage a draft, with the pattern and now and then some demos."""
+
+    def __init__(
+        self,
+        definition: TaskDefinition,
+        passages: Sequence[Passage],
+        config: SynthesizeConfig,
+        *,
+        pattern: str,
+        instructor: Instructor,
+        seed: int,
+    ) -> None:
+        self._definition = definition
+        self._passages = passages
+        self._config = config
+        self._pattern = pattern
+        self._instructor = instructor
+        self._seed = seed
+
+    async def begin(self) -> None:
+        """Nothing is asked beforehand."""
+
+    def plan(self, index: int) -> Plan:
+        """See ``plan_draft``."""
+        return plan_draft(self._definition, self._passages, self._config, index=index, seed=self._seed)
+
+    async def write(self, plan: Plan) -> LabelRequest:
+        """Have the draft written. Raises DraftFailed where the instructor gave nothing usable."""
+        draft = await self._instructor.generate(
+            self._definition,
             passage=plan.passage,
-            pattern=pattern,
+            pattern=self._pattern,
             demos=plan.demos,
             index=plan.index,
-            temperature=config.temperature,
+            temperature=self._config.temperature,
         )
-    except DraftFailed as failure:
-        detail = failure.detail[:_DETAIL]
-        return Drop(reason=failure.reason, stage=Stage.SYNTHESIZE, id=plan.id, passage_id=passage_id, detail=detail)
-    return LabelRequest(
-        id=plan.id,
-        draft=draft,
-        passage_id=passage_id,
-        domain=domain_of(definition, plan.passage, plan.index),
-    )
+        return LabelRequest(
+            id=plan.id,
+            draft=draft,
+            passage_id=plan.passage.id if plan.passage else None,
+            domain=domain_of(self._definition, plan.passage, plan.index),
+        )

@@ -8,7 +8,8 @@ from taskdef.records import TaskDefinition
 
 
 async def find_pattern(definition: TaskDefinition, config: SynthesizeConfig, *, instructor: Instructor) -> str:
-    """The pattern; empty (and nothing asked) without demos or where the config switches it off."""
-    if not definition.demos or not config.pattern:
+    """The pattern; empty (and nothing asked) without demos, where the config switches it off, and for other methods
+    than the paper's own."""
+    if not definition.demos or not config.pattern or config.method != "knowledge-guided":
         return ""
     return await instructor.pattern(definition)

@@ -1,25 +1,27 @@
-"""Stage 2, synthesize: drafts from passages, screened, labelled by vote, until there are enough (paper section 3.1)."""
+"""Stage 2, synthesize: drafts, screened, labelled by vote, until there are enough (paper section 3.1)."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from taskdef.config import SynthesizeConfig
 from taskdef.errors import InstructorError
 from taskdef.instruct.label import LabelRequest, label_drafts
-from taskdef.instruct.protocol import Instructor
+from taskdef.instruct.protocol import DraftFailed, Instructor
 from taskdef.instruct.stream import stream_labelled
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Drop, Passage, Sample, Stage, TaskDefinition
 from taskdef.screen.screen import Screen
-from taskdef.synthesize.generate import Plan, plan_draft, write_draft
+from taskdef.synthesize.generate import Plan
+from taskdef.synthesize.method import load_method
 from taskdef.synthesize.pattern import find_pattern
 from taskdef.verify.isolated import Verifier
 
-_DETAIL = 200
+_DETAIL = 400
+_SHORT_DETAIL = 200
 
 
 @dataclass
@@ -109,6 +111,7 @@ async def stream_samples(
     seed: int,
     progress: Progress | None = None,
     limit: int | None = None,
+    written: Callable[[Plan, LabelRequest | Drop], None] = lambda plan, outcome: None,
 ) -> AsyncIterator[Sample | Drop]:
     """A sample or a drop for each draft, in the order of the drafts, as they are decided.
 
@@ -117,11 +120,17 @@ async def stream_samples(
     the same in whatever order the calls return.
 
     ``limit`` stops after that many samples: the drafts are the first of those that ``config.samples`` asks for, so that
-    a full run later asks for the same ones. Then it is no error that no draft became a sample.
+    a full run later asks for the same ones. Then it is no error that no draft became a sample. ``written`` is called
+    with each plan and what was written by it, before that is screened.
 
-    Raises InstructorError where the instructor cannot be used, or not one draft became a sample.
+    Raises InstructorError where the instructor cannot be used, or not one draft became a sample; ConfigError where
+    ``method`` needs what is not there.
     """
     progress = progress or SilentProgress()
+    method = load_method(
+        definition, passages, config, pattern=pattern, instructor=instructor, seed=seed, progress=progress
+    )
+    await method.begin()
     screen = Screen(
         test_inputs,
         definition.demos,
@@ -133,7 +142,19 @@ async def stream_samples(
     most_drafts, asked = math.floor(config.max_draft_factor * wanted), 0
 
     async def write(plan: Plan) -> LabelRequest | Drop:
-        return await write_draft(definition, plan, config, pattern=pattern, instructor=instructor)
+        outcome: LabelRequest | Drop
+        try:
+            outcome = await method.write(plan)
+        except DraftFailed as failure:
+            outcome = Drop(
+                reason=failure.reason,
+                stage=Stage.SYNTHESIZE,
+                id=plan.id,
+                passage_id=plan.passage.id if plan.passage else None,
+                detail=failure.detail[:_DETAIL],
+            )
+        written(plan, outcome)
+        return outcome
 
     async def label(requests: list[LabelRequest]) -> list[Sample | Drop]:
         return await label_drafts(
@@ -151,9 +172,7 @@ async def stream_samples(
 
     while tally.samples < wanted and asked < most_drafts:
         missing = min(wanted - tally.samples, most_drafts - asked)
-        plans = [
-            plan_draft(definition, passages, config, index=index, seed=seed) for index in range(asked, asked + missing)
-        ]
+        plans = [method.plan(index) for index in range(asked, asked + missing)]
         asked += missing
         progress.start("drafts", total=len(plans))
         async for outcome in stream_labelled(
@@ -173,6 +192,6 @@ async def stream_samples(
         first = tally.first_drop
         raise InstructorError(
             f"{instructor.name}: none of {asked} drafts became a sample ({tally.drops_text()}); "
-            f"the first: {first.reason.value}: {first.detail[:_DETAIL]}",
+            f"the first: {first.reason.value}: {first.detail[:_SHORT_DETAIL]}",
             next_step="see what the instructor writes, with the same TASK and options: taskdef preview TASK",
         )
