@@ -42,13 +42,14 @@ def print_calls(run: RunDirectory) -> None:
     with contextlib.closing(Ledger(run.ledger_path, read_only=True)) as ledger:
         totals, purposes = ledger.totals(), ledger.by_purpose()
     print_table(
-        ("purpose", "responses", "tokens read", "written", "cost (usd)", "mean latency"),
+        ("purpose", "responses", "from cache", "tokens read", "(cached)", "written", "cost (usd)", "mean latency"),
         [
             (
-                *(purpose, f"{count:,}", f"{read:,}", f"{written:,}"),
-                *("unknown" if cost is None else f"{cost:.4f}", duration(seconds)),
+                *(each.purpose, f"{each.responses:,}", f"{each.from_cache:,.0f}"),
+                *(f"{each.prompt_tokens:,}", f"{each.cached_tokens:,}", f"{each.completion_tokens:,}"),
+                *(each.cost_text(), duration(each.seconds)),
             )
-            for purpose, count, read, written, cost, seconds in purposes
+            for each in purposes
         ],
     )
     if totals.faults:

@@ -15,7 +15,11 @@ from generation_runs import DEFINITION, synthesize
 from taskdef.config import InstructorConfig
 from taskdef.errors import BudgetReached, ConfigError, InstructorError
 from taskdef.instruct.budget import Amount, Budget, Caps, parse_caps
+from taskdef.instruct.chat import ChatRequest, Usage
+from taskdef.instruct.ledger import Ledger, Settled
 from taskdef.instruct.load import load_instructor
+from taskdef.instruct.openai_compatible import OpenAIEndpoint
+from taskdef.instruct.sender import Sender
 from taskdef.verify.isolated import Verifier
 
 SAMPLES = 60
@@ -100,13 +104,44 @@ def test_a_request_waits_for_what_others_give_back() -> None:
         ("1.5k tokens, 500calls", Caps(tokens=1_500, calls=500)),
         ("1call", Caps(calls=1)),
         ("10_000tokens", Caps(tokens=10_000)),
+        ("5 USD", Caps(usd=5.0)),
+        ("0usd", Caps(usd=0.0)),
     ],
 )
 def test_budgets_are_read(text: str | None, caps: Caps) -> None:
     assert parse_caps(text) == caps
 
 
-@pytest.mark.parametrize("text", ["5", "usd", "-5usd", "5eur", "5usd,6usd", "5usd;", ","])
+@pytest.mark.parametrize(
+    "text",
+    ["5", "usd", "-5usd", "5eur", "5usd,6usd", "5usd;", ",", "", " ", "nan usd", "1e3tokens", f"{'9' * 400}tokens"],
+)
 def test_a_budget_that_cannot_be_read_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match="give 5usd, 2Mtokens, 500calls"):
         parse_caps(text)
+
+
+@pytest.mark.parametrize("text", ["0.5calls", "1.5tokens", "1.0005ktokens"])
+def test_there_is_no_part_of_a_call_or_a_token(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no whole number of"):
+        parse_caps(text)
+
+
+def test_what_was_spent_before_there_was_a_price_counts_against_a_cap_in_money(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    request = ChatRequest("answer", "p", 0.7, 100)
+
+    async def spend() -> None:
+        ledger = Ledger(path)
+        for usage, counted in ((Usage(1_000_000, 500_000), 1_500_000), (None, 300_000)):
+            number = await ledger.open_request(request, 1, Amount(0.0, counted, 1))
+            await ledger.settle(number, Settled("done", usage, None, Amount(0.0, counted, 1), 0.1))
+        await ledger.open_request(request, 1, Amount(0.0, 100_000, 1))  # and one that is lost
+        ledger.close()
+
+    asyncio.run(spend())
+    endpoint = OpenAIEndpoint("m", "http://localhost/v1", config=InstructorConfig())
+    priced = InstructorConfig(budget="9usd", price_input=2.0, price_output=4.0)
+    # 1 M x 2 + 0.5 M x 4 usd, and at most 0.4 M x 4 for what was not counted
+    assert Sender(endpoint, Ledger(path), priced).budget.spent == Amount(5.6, 1_900_000, 3)
+    assert Sender(endpoint, Ledger(path), InstructorConfig()).budget.spent == Amount(0.0, 1_900_000, 3)

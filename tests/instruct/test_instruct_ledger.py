@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from taskdef.instruct.faults import Fault, FaultKind
 from taskdef.instruct.ledger import Ledger, Settled
 from taskdef.instruct.recorded import RecordedChat
 from taskdef.instruct.sender import Sender
-from taskdef.instruct.totals import LedgerTotals
+from taskdef.instruct.totals import LedgerTotals, PurposeTotals
 
 
 class Counting:
@@ -234,3 +235,79 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="full\n  next: free space"):
         asyncio.run(settle())
     assert sqlite3.connect(tmp_path / "ledger.sqlite").execute("SELECT COUNT(*) FROM calls").fetchone() == (0,)
+
+
+def test_a_ledger_that_was_not_made_yet_reads_as_empty(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.touch()
+    ledger = Ledger(path, read_only=True)
+    assert (ledger.totals(), list(ledger.calls()), ledger.get(["k"])) == (LedgerTotals(), [], {})
+    assert path.stat().st_size == 0
+
+
+def test_a_ledger_in_a_folder_where_nobody_may_write_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    asyncio.run(ledger.copy({"k": (request("p"), ChatResponse("t", "stop"))}, model="m", address="e"))
+    ledger.close()
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom taskdef.instruct.ledger import Ledger\n"
+        "os.chdir(sys.argv[1])\nif not os.geteuid(): os.setuid(65534)\n"
+        "print(Ledger(Path('ledger.sqlite'), read_only=True).totals().from_cache)"
+    )
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    tmp_path.chmod(0o555)
+    read = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    tmp_path.chmod(0o755)
+    assert (read.stdout, read.returncode) == ("1\n", 0), read.stderr
+
+
+def test_a_reader_beside_it_does_not_keep_a_ledger_from_being_finished(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger, reader = Ledger(path), Ledger(path, read_only=True)
+    reader.totals()
+    began = time.monotonic()
+    ledger.leave_one_file()
+    assert time.monotonic() - began < 5
+    reader.close()
+    ledger.leave_one_file()
+    assert [file.name for file in tmp_path.iterdir()] == ["ledger.sqlite"]
+
+
+def test_by_purpose_tells_what_this_run_paid_and_what_is_unknown(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+
+    def answer(cost: float | None) -> ChatResponse:
+        return ChatResponse("t", "stop", prompt_tokens=10, cached_tokens=4, completion_tokens=2, cost=cost, seconds=3.0)
+
+    async def record() -> None:
+        number = await ledger.open_request(request("p"), 2, Amount())
+        rows = {"a": (request("p"), answer(0.5)), "b": (request("p", 1), answer(None))}
+        await ledger.settle(number, Settled("done", None, None, Amount(), 3.0), rows, model="m", address="e")
+        await ledger.copy({"c": (request("p", 2), answer(7.0))}, model="m", address="e")
+
+    asyncio.run(record())
+    (found,) = ledger.by_purpose()
+    assert found == PurposeTotals("answer", 3, 1, 30, 12, 6, 0.5, 1, 3.0)
+    assert found.cost_text() == "0.5000 and 1 unknown"
+    assert PurposeTotals("answer", 2, 0, 0, 0, 0, 0.0, 2, 1.0).cost_text() == "unknown"
+    assert PurposeTotals("answer", 2, 2, 0, 0, 0, 0.0, 0, 1.0).cost_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("totals", "text"),
+    [
+        (
+            LedgerTotals(requests=3, failed_tries=3, counted=Amount(0.0, 900, 3)),
+            "cost unknown: no price for this model",
+        ),
+        (LedgerTotals(requests=3, failed_tries=3, counted=Amount(0.0, 0, 3)), "0.0000 usd"),  # none was billed
+        (
+            LedgerTotals(requests=3, failed_tries=3, counted=Amount(0.2, 900, 3)),
+            "0.0000 usd (up to 0.2000 more for answers that were lost)",
+        ),
+    ],
+)
+def test_the_cost_of_answers_that_never_came(totals: LedgerTotals, text: str) -> None:
+    assert totals.cost_text() == text

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from taskdef.errors import BudgetReached, ConfigError
 
-_PART = re.compile(r"(?P<number>\d[\d_]*(?:\.\d+)?|\.\d+)\s*(?P<scale>[kM]?)\s*(?P<unit>usd|tokens?|calls?)")
+_PART = re.compile(
+    r"(?P<number>\d[\d_]{0,29}(?:\.\d{1,30})?|\.\d{1,30})\s*(?P<scale>[kM]?)\s*(?P<unit>usd|USD|tokens?|calls?)",
+    re.ASCII,
+)
 _SCALES = {"": 1, "k": 1_000, "M": 1_000_000}
 _FORMS = "5usd, 2Mtokens, 500calls, or several of these with commas between"
 _ROUNDING = 1e-9
@@ -59,14 +62,21 @@ class Caps:
 
 
 def parse_caps(text: str | None) -> Caps:
-    """``"5usd"``, ``"2Mtokens"``, ``"500calls"`` or several with commas between. Raises ConfigError."""
+    """``"5usd"``, ``"2Mtokens"``, ``"500calls"`` or several with commas between; None is no cap.
+
+    Raises ConfigError, also for an empty text: ``--budget "$BUDGET"`` with a variable that is not set wants a cap.
+    """
     found: dict[str, float] = {}
-    for part in (text or "").split(",") if text else []:
+    for part in [] if text is None else text.split(","):
         match = _PART.fullmatch(part.strip())
-        unit = match["unit"].rstrip("s") if match else ""
+        unit = match["unit"].rstrip("s").lower() if match else ""
         if match is None or unit in found:
-            raise ConfigError(f"budget: {text!r} cannot be read at {part.strip()!r}", next_step=f"give {_FORMS}")
-        found[unit] = float(match["number"].replace("_", "")) * _SCALES[match["scale"]]
+            at = f" at {part.strip()!r}" if part.strip() != text else ""
+            raise ConfigError(f"budget: {text!r} cannot be read{at}", next_step=f"give {_FORMS}")
+        amount = float(match["number"].replace("_", "")) * _SCALES[match["scale"]]
+        if unit != "usd" and not amount.is_integer():
+            raise ConfigError(f"budget: {part.strip()!r} is no whole number of {unit}s", next_step=f"give {_FORMS}")
+        found[unit] = amount
     return Caps(
         usd=found.get("usd"),
         tokens=int(found["token"]) if "token" in found else None,

@@ -15,6 +15,7 @@ meanwhile. Requests hold prompts and parameters, never a key.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import tempfile
@@ -28,7 +29,7 @@ from taskdef.config import digest
 from taskdef.errors import RunError
 from taskdef.instruct.budget import Amount
 from taskdef.instruct.chat import ChatRequest, ChatResponse, Usage
-from taskdef.instruct.totals import LedgerTotals
+from taskdef.instruct.totals import LedgerTotals, PurposeTotals
 
 VERSION = 2
 _TABLES = """
@@ -130,13 +131,13 @@ class Ledger:
         self._next_request = 1
         try:
             if read_only:
-                self._connection = sqlite3.connect(f"{place.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+                self._connection = _connect_to_read(place)
             else:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 self._connection = sqlite3.connect(place, timeout=30, isolation_level=None, check_same_thread=False)
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=FULL")
-            self._check_version(create=not read_only)
+            self._check_version()
             if not read_only:
                 (last,) = self._connection.execute(_LAST_REQUEST).fetchone()
                 self._next_request = (last or 0) + 1
@@ -266,15 +267,26 @@ class Ledger:
         except sqlite3.Error as error:
             raise self._fault(error) from None
 
-    def by_purpose(self) -> list[tuple[str, int, int, int, float | None, float]]:
-        """(purpose, responses, tokens read, tokens written, cost, mean seconds), the first used first."""
+    def by_purpose(self) -> list[PurposeTotals]:
+        """What the responses of each purpose come to, the first used first."""
         return [
-            tuple(row)
+            PurposeTotals(*row)
             for row in self._all(
-                "SELECT purpose, COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), SUM(cost), AVG(seconds)"
+                "SELECT purpose, COUNT(*), TOTAL(request_id IS NULL), SUM(prompt_tokens), SUM(cached_tokens),"
+                " SUM(completion_tokens), TOTAL(cost) FILTER (WHERE request_id IS NOT NULL),"
+                " TOTAL(cost IS NULL AND request_id IS NOT NULL), AVG(seconds)"
                 " FROM calls GROUP BY purpose ORDER BY MIN(finished_at)"
             )
         ]
+
+    def unpriced(self) -> tuple[Usage, int]:
+        """What was used while no price was known: tokens that the endpoint counted, and the most that others may be."""
+        ((prompt, cached, completion, others),) = self._all(
+            "SELECT TOTAL(prompt_tokens), TOTAL(cached_tokens), TOTAL(completion_tokens),"
+            " TOTAL(counted_tokens) FILTER (WHERE prompt_tokens IS NULL)"
+            " FROM requests WHERE cost IS NULL AND counted_cost=0"
+        )
+        return Usage(int(prompt), int(completion), int(cached)), int(others)
 
     def exchanges(self) -> list[tuple[float, float]]:
         """(start, seconds) of every request that was answered: how many were under way at once, and for how long."""
@@ -282,9 +294,14 @@ class Ledger:
         return [(began, seconds) for began, seconds in rows]
 
     def leave_one_file(self) -> None:
-        """Take everything into the file itself, so that whoever only reads it later leaves no other files beside it."""
+        """Take everything into the file itself, so that whoever only reads it later leaves no other files beside it.
+
+        Left as it is while another process reads it.
+        """
         self._commit()
-        self._all("PRAGMA journal_mode=DELETE")
+        self._connection.execute("PRAGMA busy_timeout=0")
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._connection.execute("PRAGMA journal_mode=DELETE")
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """One statement of the batches' bookkeeping, committed when this returns."""
@@ -384,16 +401,24 @@ class Ledger:
         except sqlite3.Error as error:
             raise self._fault(error) from None
 
-    def _check_version(self, *, create: bool) -> None:
+    def _check_version(self) -> None:
+        if self._is_empty() and self.read_only:  # a process has just begun to make it, or was killed then
+            self._connection.close()
+            self._connection = sqlite3.connect(":memory:")
+        if self._is_empty():
+            # IMMEDIATE waits for another process that makes the same cache just now.
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE type='table'").fetchone()
-        if version == 0 and tables == 0 and create:
-            self._connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
-        elif version != VERSION:
+        if version != VERSION:
             raise RunError(
                 f"{self.path}: a ledger of another version of taskdef (form {version}, this one writes {VERSION})",
                 next_step="go on with the version that made it, or start a new run with --name NAME",
             )
+
+    def _is_empty(self) -> bool:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE type='table'").fetchone()
+        return bool(version == tables == 0)
 
     def _fault(self, error: Exception) -> RunError:
         return RunError(
@@ -401,3 +426,18 @@ class Ledger:
             next_step="free space on the disk or correct the file's rights, then repeat the command; "
             "a damaged file can be moved away, and its calls are then paid for again",
         )
+
+
+def _connect_to_read(place: Path) -> sqlite3.Connection:
+    """Readers keep their own file beside the ledger. Where they may not write one, as in another person's run, the
+    ledger is read as it stands; nobody writes to it there unless its log lies beside it."""
+    address = place.resolve().as_uri()
+    connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=30)
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if place.with_name(f"{place.name}-wal").exists():
+            raise
+        connection = sqlite3.connect(f"{address}?immutable=1", uri=True, timeout=30)
+    return connection

@@ -82,11 +82,18 @@ class Sender:
         endpoint.habits.update(ledger.learned(self._name))
         self._known_habits = dict(endpoint.habits)
         in_batches = total(batches.begun()) if batches is not None else Amount()
-        self.budget = Budget(caps, ledger.totals().counted - in_batches, aside=in_batches)
+        spent = ledger.totals().counted - in_batches
+        self.budget = Budget(caps, spent + self._cost_of_unpriced(), aside=in_batches)
         self._has_connected = False
         self._exhausted_in_a_row = self._unanswered_in_a_row = 0
         self._is_stopping = False
         self._exchanging = 0
+
+    def _cost_of_unpriced(self) -> Amount:
+        """What was sent before there was a price, at the price of now: a cap in money counts it too."""
+        usage, others = self.ledger.unpriced()
+        dearest = max(self.prices.cost(Usage(others, 0)) or 0.0, self.prices.cost(Usage(0, others)) or 0.0)
+        return Amount(usd=(self.prices.cost(usage) or 0.0) + dearest)
 
     @property
     def in_flight(self) -> int:

@@ -9,6 +9,32 @@ from taskdef.instruct.budget import Amount
 
 
 @dataclass(frozen=True)
+class PurposeTotals:
+    """What the responses of one purpose come to."""
+
+    purpose: str
+    responses: int
+    from_cache: float
+    """Those of them that another run had paid for."""
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    cost: float
+    """US dollars that this run paid, as far as prices are known."""
+    unpriced: float
+    """Responses that it paid for at an unknown price."""
+    seconds: float
+    """Mean latency."""
+
+    def cost_text(self) -> str:
+        """``0.4200``, ``unknown``, or what is known and how many are not; empty where other runs paid for all."""
+        paid = self.responses - self.from_cache
+        if self.unpriced:
+            return "unknown" if self.unpriced == paid else f"{self.cost:.4f} and {self.unpriced:,.0f} unknown"
+        return f"{self.cost:.4f}" if paid else ""
+
+
+@dataclass(frozen=True)
 class LedgerTotals:
     """What everything in a ledger comes to, earlier processes' requests included."""
 
@@ -45,7 +71,8 @@ class LedgerTotals:
         """``0.4200 usd``; says what is unknown, and what answers that were lost may have cost besides."""
         if not self.requests:
             return "nothing paid"
-        if self.calls and self.unpriced == self.calls:
+        unknown_and_lost = not self.calls and self.counted.tokens and not self.counted.usd
+        if unknown_and_lost or (self.calls and self.unpriced == self.calls):
             return "cost unknown: no price for this model"
         parts = [f"{self.cost:.4f} usd"]
         parts += [f"{self.unpriced:,} calls of unknown cost"] if self.unpriced else []
