@@ -175,10 +175,10 @@ def preview(
     )
     with going_on_with(request.preview_path), progress_on_stderr() as progress:
         _refuse_unfit(request, task, progress)
-        from taskdef.preview import refuse_fruitless, take_preview
+        from taskdef.preview.take import refuse_fruitless, take_preview
 
         found = take_preview(request, samples, progress)
-    from taskdef.preview_text import print_preview
+    from taskdef.preview.text import print_preview
 
     print_preview(found)
     if found.stopped is not None:

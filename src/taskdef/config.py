@@ -291,6 +291,29 @@ class StepwiseConfig(ConfigPart):
     temperature: float = Field(default=0.7, gt=0)
     wrong_responses: int = Field(default=8, ge=1)
     """Different wrong responses to a sample that are looked into, at most."""
+class PpoConfig(ConfigPart):
+    """PPO (arXiv 1707.06347), the paper's second algorithm. No settings of the paper's own for it are known to us;
+    gamma, lambda and the clips are the defaults of verl, the library of its code. Learning rate, batch, completions,
+    temperature, KL and epochs over the samples are those of ``train``."""
+
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount a token."""
+    gae_lambda: float = Field(default=1.0, ge=0, le=1)
+    """Of generalized advantage estimation: 1 trusts the rewards alone, 0 the next value alone."""
+    clip: float = Field(default=0.2, gt=0)
+    """How far the policy's ratio to the one that wrote the rollouts counts, on either side of 1."""
+    value_clip: float = Field(default=0.5, gt=0)
+    """How far a value may move from that at the rollouts before its gain stops counting; rewards are 0 to 1."""
+    passes: int = Field(default=2, ge=1)
+    """Times that each step's rollouts are learned from."""
+    mini_batches: int = Field(default=2, ge=1)
+    """Optimizer steps a pass."""
+    value_learning_rate: float = Field(default=0.03, gt=0)
+    """Of the value head: about how far one optimizer step can move a value."""
+    value_into_policy: float = Field(default=0.1, ge=0)
+    """Weight of the value loss in the network that the head shares with the policy; 0: the head alone learns it."""
+
+
     steps: Literal["sentences", "lines"] = "sentences"
     """What a step of a response is; line breaks end sentences too."""
     most_steps: int = Field(default=32, ge=1)
@@ -314,9 +337,9 @@ class StepwiseConfig(ConfigPart):
 
 
 class TrainConfig(ConfigPart):
-    """Stage 5. Settings that stand here alone are GRPO's (paper section 4.1), or every method's."""
+    """Stage 5. Settings that stand here alone are GRPO's (paper section 4.1), PPO's and RLOO's, or every method's."""
 
-    method: Literal["grpo", "sft", "rft", "dpo", "stepwise"] = "grpo"
+    method: Literal["grpo", "ppo", "rloo", "sft", "rft", "dpo", "stepwise"] = "grpo"
     start: str | None = None
     """A model to start from in place of the starting model: a folder, for instance an earlier run's ``model/``."""
     sft: SftConfig = SftConfig()
@@ -332,12 +355,24 @@ class TrainConfig(ConfigPart):
     """Prompts a step."""
     epochs: float = Field(default=5.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
+    ppo: PpoConfig = PpoConfig()
     """Ends training earlier (or later) than ``epochs`` would."""
     temperature: float = Field(default=1.2, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     kl_coefficient: float = Field(default=0.01, ge=0)
-    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
-    """TRL's aggregation of the token losses."""
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
+    """GRPO's loss, by TRL's names: docs/methods.md says what each does."""
+    importance_sampling: Literal["token", "sequence"] = Field(default="token", validate_default=True)
+    """GRPO: the ratio of new to old policy, of each token or of whole completions (``sequence`` is GSPO)."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """GRPO: what advantages are divided by: the standard deviation of the group's or the step's rewards, or nothing."""
+    iterations: int = Field(default=1, ge=1)
+    """GRPO, RLOO: optimizer steps on the same rollouts. With 1 the ratio of new to old policy is 1 everywhere, so that
+    clipping and ``importance_sampling`` change nothing."""
+    clip: float = Field(default=0.2, gt=0)
+    """GRPO, RLOO: how far that ratio counts below 1, and above where ``clip_high`` is not given."""
+    clip_high: float | None = Field(default=None, gt=0)
+    """How far it counts above 1; for ``cispo`` the highest ratio itself, 5 where none is given."""
     format_reward: float = Field(default=0.0, ge=0, le=1)
     """Reward of a wrong answer that can be read (paper's code: 0 in GSM8K, 0.1 in tasks answered in tags)."""
     max_gradient_norm: float = Field(default=1.0, gt=0)
@@ -347,16 +382,38 @@ class TrainConfig(ConfigPart):
     """Steps between checkpoints."""
 
     def steps(self, samples: int) -> int:
-        """GRPO's optimizer steps on a training set of that many samples."""
+        """Steps of the methods by rollouts on a training set of that many samples: rollouts are made once in each."""
         steps_an_epoch = max(1, samples // min(self.batch, max(1, samples)))
         return self.max_steps or max(1, round(self.epochs * steps_an_epoch))
 
     def most_steps(self, samples: int) -> int:
-        """Optimizer steps on a training set of that many samples by ``method``, at most."""
-        if self.method == "grpo":
+        """Steps on a training set of that many samples by ``method``, at most."""
+        if self.by_rollouts:
             return self.steps(samples)
         if self.method == "sft":
             return self.sft.steps(samples)
+    @field_validator("importance_sampling")
+    @classmethod
+    def _meant_for_the_loss(cls, value: str, given: ValidationInfo) -> str:
+        wanted = {"luspo": "sequence", "vespo": "token"}.get(given.data.get("loss_type", ""), value)
+        if value != wanted:
+            raise PydanticCustomError(
+                "importance_sampling",
+                "input should be '{wanted}' with loss_type={loss}",
+                {"wanted": wanted, "loss": given.data["loss_type"]},
+            )
+        return value
+
+    @property
+    def highest_clip(self) -> float | None:
+        """``clip_high``, or what it is for the loss where none is given (arXiv 2510.13786 has 5 for CISPO)."""
+        return 5.0 if self.loss_type == "cispo" and self.clip_high is None else self.clip_high
+
+    @property
+    def by_rollouts(self) -> bool:
+        """Whether ``method`` learns from completions that it samples at every step."""
+        return self.method in ("grpo", "ppo", "rloo")
+
         if self.method == "rft":
             return self.sft.steps(samples * (self.rft.most_solutions + self.rft.with_verified))
         if self.method == "dpo":
@@ -366,7 +423,7 @@ class TrainConfig(ConfigPart):
 
     def most_rollouts(self, samples: int) -> int:
         """Completions that ``method`` samples on a training set of that many samples, at most."""
-        if self.method == "grpo":
+        if self.by_rollouts:
             return self.steps(samples) * self.batch * self.completions
         stepwise = self.stepwise
         forks = stepwise.alternatives if stepwise.pairs == "step" else 0

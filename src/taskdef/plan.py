@@ -169,7 +169,7 @@ def _scoring_line(config: RunConfig, sizes: Estimate) -> str:
 
 def _training_line(config: RunConfig, sizes: Estimate) -> str:
     train = config.train
-    if train.method == "grpo":
+    if train.by_rollouts:
         return f"{sizes.steps:,} steps x {train.batch} prompts x {train.completions} completions = {sizes.rollouts:,}"
     rollouts = f"; attempts of its own: at most {sizes.rollouts:,}" if sizes.rollouts else ""
     return f"{train.method}: at most {sizes.steps:,} steps{rollouts}"

@@ -363,6 +363,13 @@ class TrainingStep(Record):
     """Mean over the tokens trained on (GRPO: those of groups with a signal), in nats."""
     kl: float | None = None
     """Mean estimated KL divergence from the starting policy a token, in nats, over groups with a signal."""
+    value_loss: float | None = None
+    """Half the mean squared error of the value head a token, clipped (PPO)."""
+    explained_variance: float | None = None
+    """1 - variance of (return - value) / variance of the returns, before the step learns from them; 1 at best, and
+    below 0 the values are worse than a constant (PPO)."""
+    clipped_share: float | None = None
+    """Share of the tokens whose policy loss was clipped, over all passes of the step (PPO)."""
     chosen_log_probability: float | None = None
     """Mean of log pi(chosen), summed over a completion's tokens, in nats (DPO)."""
     rejected_log_probability: float | None = None

@@ -17,16 +17,11 @@ from taskdef.config import TrainConfig
 from taskdef.policy.prompting import PromptEncoder
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.records import Sample
-from taskdef.train import grpo
-from taskdef.train.grpo import (
-    EpochSampler,
-    SharedPrefillGRPOTrainer,
-    grouped_log_probabilities,
-    grpo_arguments,
-    keep_signal,
-    prompt_dataset,
-)
+from taskdef.train import shared_prompts
+from taskdef.train.grpo import SharedPrefillGRPOTrainer, grpo_arguments, keep_signal
 from taskdef.train.loop import largest_divisor, lora_config
+from taskdef.train.online import prompt_dataset
+from taskdef.train.shared_prompts import EpochSampler, grouped_log_probabilities
 
 LoadTiny = Callable[..., TransformersPolicy]
 
@@ -193,7 +188,7 @@ def test_groups_too_long_to_pack_take_the_stock_way(
 ) -> None:
     packed, apart = (
         one_step(load_tiny(tiny_llama), sum_samples[:2], tmp_path, stock=False, rewards=SIGNAL)
-        for _ in (monkeypatch.setattr(grpo, "MOST_PACKED_POSITIONS", limit) for limit in (4096, 10))
+        for _ in (monkeypatch.setattr(shared_prompts, "MOST_PACKED_POSITIONS", limit) for limit in (4096, 10))
     )
     for name, gradient in packed.gradients.items():
         assert (apart.gradients[name] - gradient).norm() < 1e-4 * gradient.norm() + 1e-9, name

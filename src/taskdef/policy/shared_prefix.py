@@ -80,25 +80,46 @@ def packed_log_probabilities(
     Both have ``shape`` (completions x longest completion), float32, zero where no token is. Only log-probabilities
     carry gradients.
     """
+    states = packed_states(model, packed)
+    log_probability, entropy = token_log_probabilities(
+        model, states, packed.target.to(states.device), temperature=temperature
+    )
+    return to_grid(log_probability, packed.slot, shape), to_grid(entropy, packed.slot, shape)
+
+
+def packed_states(model: PreTrainedModel, packed: PackedGroups) -> torch.Tensor:
+    """The last layer's hidden states that predict the completion tokens, N x hidden size."""
     device = model.device
     dtype = model.get_input_embeddings().weight.dtype
     bias = torch.zeros(packed.visible.shape, dtype=dtype, device=device)
     bias.masked_fill_(~packed.visible.to(device), torch.finfo(dtype).min)
-    hidden = model.get_decoder()(
+    hidden: torch.Tensor = model.get_decoder()(
         input_ids=packed.input_ids.to(device),
         attention_mask=bias,
         position_ids=packed.position_ids.to(device),
         use_cache=False,
     ).last_hidden_state
-    wanted = hidden.flatten(0, 1)[packed.predictor.to(device)]
-    logits = model.get_output_embeddings()(wanted).float() / temperature
-    normalised = torch.log_softmax(logits, dim=-1)
-    target, slot = packed.target.to(device), packed.slot.to(device)
-    log_probability = normalised.gather(1, target[:, None])[:, 0]
+    return hidden.flatten(0, 1)[packed.predictor.to(device)]
+
+
+def token_log_probabilities(
+    model: PreTrainedModel, states: torch.Tensor, target: torch.Tensor, *, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each target (N token ids) after its state (N x hidden size), and the entropy there."""
+    logits = model.get_output_embeddings()(states).float()
+    soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    if soft_cap is not None:
+        logits = soft_cap * torch.tanh(logits / soft_cap)
+    normalised = torch.log_softmax(logits / temperature, dim=-1)
     with torch.no_grad():
         entropy = -(normalised.exp() * normalised).sum(dim=-1)
-    grid = torch.zeros(shape[0] * shape[1], device=device)
-    return grid.index_copy(0, slot, log_probability).view(shape), grid.index_copy(0, slot, entropy).view(shape)
+    return normalised.gather(1, target[:, None])[:, 0], entropy
+
+
+def to_grid(values: torch.Tensor, slot: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """N figures of completion tokens in a grid of ``shape`` (completions x longest completion); zero elsewhere."""
+    grid = values.new_zeros(shape[0] * shape[1])
+    return grid.index_copy(0, slot.to(values.device), values).view(shape)
 
 
 def supports_shared_prefix(model: PreTrainedModel) -> bool:

@@ -17,22 +17,15 @@ TRL computes it. Three things differ from its stock trainer, none changes what i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import torch
 from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import RepeatSampler
 
 from taskdef.config import TrainConfig
-from taskdef.policy.prompting import PromptEncoder
-from taskdef.policy.sampling import sample_in_batches
-from taskdef.policy.shared_prefix import pack_groups, packed_log_probabilities, supports_shared_prefix
-from taskdef.records import Sample
 from taskdef.train.job import Training, TrainingJob
-from taskdef.train.loop import CHECKPOINTS, fit, largest_divisor
-from taskdef.train.rewards import VerdictReward
+from taskdef.train.online import of_job, rollout_arguments, train_on_rollouts
+from taskdef.train.shared_prompts import SharedPrompts
 
 _PER_ROW = (
     "prompt_ids",
@@ -44,163 +37,38 @@ _PER_ROW = (
     "ref_per_token_logps",
 )
 
+NORMALISED_BY_TOKENS = ("dapo", "cispo", "vespo")
+"""Losses that divide by the tokens of all rollouts, not by the rows that are there: rows can be left out of them."""
 
-MOST_PACKED_POSITIONS = 4096
-"""Longest packed group. The mask and the attention grow with its square: many long completions are cheaper apart."""
 
-
-def grpo_arguments(
-    config: TrainConfig, *, output_dir: str, max_new_tokens: int, samples: int, seed: int, use_cpu: bool
-) -> GRPOConfig:
-    """taskdef's settings as TRL's; one generation an optimizer step, so old and new policy are equal."""
-    sequences = config.batch * config.completions
-    micro_batch = largest_divisor(sequences, config.micro_batch)
+def grpo_arguments(config: TrainConfig, **named: Any) -> GRPOConfig:
+    """taskdef's settings as TRL's; the named arguments are those of ``rollout_arguments``."""
     return GRPOConfig(
-        output_dir=output_dir,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=sequences // micro_batch,
-        num_generations=config.completions,
-        max_steps=config.steps(samples),
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="constant",
-        max_grad_norm=config.max_gradient_norm,
-        max_completion_length=max_new_tokens,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        beta=config.kl_coefficient,
+        **rollout_arguments(config, **named, passes=config.iterations),
         loss_type=config.loss_type,
-        pad_to_multiple_of=None,
-        logging_steps=1,
-        logging_strategy="steps",
-        save_strategy="steps",
-        save_steps=config.save_every,
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
-        seed=seed,
-        use_cpu=use_cpu,
-        bf16=False,  # the weights themselves are bf16 where the hardware has it
-        gradient_checkpointing=not use_cpu,
+        importance_sampling_level=config.importance_sampling,
+        scale_rewards=config.scale_rewards,
+        epsilon=config.clip,
+        epsilon_high=config.highest_clip,
     )
-
-
-def prompt_dataset(samples: Sequence[Sample], batch: int) -> Any:
-    """The training inputs as TRL wants them; repeated where there are fewer than one step takes."""
-    from datasets import Dataset
-
-    rows = [{"prompt": sample.input} for sample in samples]
-    return Dataset.from_list(rows * -(-batch // len(rows)))
 
 
 def train_grpo(job: TrainingJob) -> Training:
     """GRPO on the samples' inputs and labels; see ``loop.fit``."""
-    config, policy, train = job.config, job.policy, job.config.train
-
-    def trainer(**common: Any) -> SharedPrefillGRPOTrainer:
-        made = SharedPrefillGRPOTrainer(
-            **common,
-            reward_funcs=VerdictReward(
-                {sample.input: sample.answer for sample in job.samples},
-                format_reward=train.format_reward,
-                verifier=job.verifier,
-                stop_ids=policy.stop_ids,
-            ),
-            train_dataset=prompt_dataset(job.samples, train.batch),
-            encoder=policy.encoder,
-            stop_ids=policy.stop_ids,
-            batch_tokens=config.policy.batch_tokens,
-        )
-        if not made.shares_prefixes:
-            job.progress.line("this model's attention cannot share prompts between completions: plain forward passes")
-        return made
-
-    arguments = grpo_arguments(
-        train,
-        output_dir=str(job.directory.path / CHECKPOINTS),
-        max_new_tokens=config.policy.max_new_tokens,
-        samples=len(job.samples),
-        seed=config.seed,
-        use_cpu=policy.model.device.type == "cpu",
-    )
-    steps = fit(
-        policy,
-        train,
-        arguments,
-        trainer,
-        directory=job.directory,
-        model_path=job.model_path,
-        progress=job.progress,
-    )
-    return Training(steps, {"rollouts": len(steps) * train.batch * train.completions})
+    return train_on_rollouts(job, SharedPrefillGRPOTrainer, grpo_arguments(job.config.train, **of_job(job)))
 
 
-class EpochSampler(RepeatSampler):
-    """TRL's sampler, but an epoch's order follows from seed and epoch alone.
-
-    So a run that goes on from a checkpoint meets the prompts that an undisturbed one would have met.
-    """
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Trainer before each epoch."""
-        self.generator.manual_seed(self.seed * 1_000_003 + epoch)
-
-
-class SharedPrefillGRPOTrainer(GRPOTrainer):
+class SharedPrefillGRPOTrainer(SharedPrompts, GRPOTrainer):
     """TRL's GRPO trainer, fed by taskdef's rollouts, without the groups that carry no signal."""
 
-    def __init__(
-        self,
-        *arguments: Any,
-        encoder: PromptEncoder,
-        stop_ids: frozenset[int],
-        batch_tokens: int,
-        **named: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         self.beta: float = 0.0  # set by TRL from the arguments
-        self.encoder = encoder
-        self.stop_ids = stop_ids
-        self.batch_tokens = batch_tokens
         super().__init__(*arguments, rollout_func=self.roll_out, **named)
-        model = self.accelerator.unwrap_model(self.model)
-        # the packed forward pass calls the decoder inside the model, past the wrapper that syncs gradients
-        self.shares_prefixes = self.accelerator.num_processes == 1 and supports_shared_prefix(model)
 
     def roll_out(self, prompts: list[str], _trainer: GRPOTrainer) -> dict[str, Any]:
         """TRL's rollout protocol: each prompt stands in ``prompts`` once for every completion wanted."""
-        groups = [(prompt, len(list(same))) for prompt, same in groupby(prompts)]
-        count = self.num_generations
-        inputs = [prompt for prompt, times in groups for _ in range(times // count)]
-        prompt_ids = [self.encoder.prompt_ids(sample_input) for sample_input in inputs]
-        model = self.accelerator.unwrap_model(self.model)
-        generator = torch.Generator(device=model.device)
-        # the step is part of the seed, so a run resumed from a checkpoint draws what it would have drawn
-        generator.manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
-        was_training = model.training
-        model.eval()
-        sampled = sample_in_batches(
-            model,
-            prompt_ids,
-            count=count,
-            max_new_tokens=self.max_completion_length,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            stop_ids=self.stop_ids,
-            pad_id=int(self.processing_class.pad_token_id),
-            generator=generator,
-            batch_tokens=self.batch_tokens,
-        )
-        model.train(was_training)
-        return {
-            "prompt_ids": [ids for ids in prompt_ids for _ in range(count)],
-            "completion_ids": [ids for group in sampled for ids in group],
-            "logprobs": None,
-        }
-
-    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
-        stock = super()._get_train_sampler(dataset)
-        return EpochSampler(
-            stock.data_source, stock.mini_repeat_count, stock.batch_size, stock.repeat_count, stock.shuffle, stock.seed
-        )
+        prompt_ids, completion_ids = self.sample_groups(prompts)
+        return {"prompt_ids": prompt_ids, "completion_ids": completion_ids, "logprobs": None}
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         beta, self.beta = self.beta, 0.0  # TRL would score every row under the reference model
@@ -208,7 +76,7 @@ class SharedPrefillGRPOTrainer(GRPOTrainer):
             batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
         finally:
             self.beta = beta
-        if self.loss_type == "dapo":  # the one loss normalised by the batch's tokens, not by the rows that are there
+        if self.loss_type in NORMALISED_BY_TOKENS:
             batch = keep_signal(batch, self.args.steps_per_generation)
         if self.beta != 0.0:
             batch["ref_per_token_logps"] = self._reference_log_probabilities(batch)
@@ -225,55 +93,6 @@ class SharedPrefillGRPOTrainer(GRPOTrainer):
             return self._get_per_token_logps_and_entropies(self.ref_model, input_ids, mask, width, size)[0]
         with self.accelerator.unwrap_model(self.model).disable_adapter():
             return self._get_per_token_logps_and_entropies(self.model, input_ids, mask, width, size)[0]
-
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        **named: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        packed_positions = input_ids.size(1) + (self.num_generations - 1) * logits_to_keep
-        if not self.shares_prefixes or packed_positions > MOST_PACKED_POSITIONS:
-            stock: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-            stock = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, batch_size, **named
-            )
-            return stock
-        unwrapped = self.accelerator.unwrap_model(model)
-        log_probabilities: list[torch.Tensor] = []
-        entropies: list[torch.Tensor] = []
-        for start in range(0, len(input_ids), batch_size or len(input_ids)):
-            part = slice(start, start + (batch_size or len(input_ids)))
-            with self.accelerator.autocast():
-                log_probability, entropy = grouped_log_probabilities(
-                    unwrapped, input_ids[part], attention_mask[part], logits_to_keep, self.temperature
-                )
-            log_probabilities.append(log_probability)
-            entropies.append(entropy)
-        return torch.cat(log_probabilities), torch.cat(entropies), None
-
-
-def grouped_log_probabilities(
-    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, completion_width: int, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies, rows x ``completion_width``, of padded rows, sharing equal prompts."""
-    by_prompt: dict[tuple[int, ...], list[int]] = {}
-    completions = []
-    for row, (ids, mask) in enumerate(zip(input_ids.tolist(), attention_mask.bool().tolist(), strict=True)):
-        kept = [token if seen else None for token, seen in zip(ids, mask, strict=True)]
-        prompt = tuple(token for token in kept[:-completion_width] if token is not None)
-        by_prompt.setdefault(prompt, []).append(row)
-        completions.append([token for token in kept[-completion_width:] if token is not None])
-    packed = pack_groups(
-        list(by_prompt), [[completions[row] for row in rows] for rows in by_prompt.values()], width=completion_width
-    )
-    order = torch.tensor([row for rows in by_prompt.values() for row in rows], device=input_ids.device)
-    place = torch.argsort(order)
-    grids = packed_log_probabilities(model, packed, temperature=temperature, shape=(len(completions), completion_width))
-    return grids[0][place], grids[1][place]
 
 
 def keep_signal(batch: dict[str, Any], parts: int) -> dict[str, Any]:

@@ -46,20 +46,23 @@ def fit(
     """Train the policy's model (in place) and save it to ``model_path``; gives the log of all steps.
 
     ``arguments.output_dir`` is where checkpoints are kept meanwhile. Goes on from the last one where there is one.
+    ``arguments.logging_steps`` optimizer steps are one step of the log: more than one where rollouts are learned from
+    more than once, so that a step means the same for all methods.
     """
     for name in ("transformers.trainer", "transformers.trainer_utils"):  # talk about checkpoints and file times
         logging.getLogger(name).setLevel(logging.ERROR)
     model, tokenizer = policy.model, policy.tokenizer
     checkpoints = Path(arguments.output_dir)
     done, checkpoint = last_checkpoint(checkpoints)
-    steps = [step for step in directory.read_partial(LOG_FILE, TrainingStep) if step.step <= done]
+    updates = int(arguments.logging_steps)
+    steps = [step for step in directory.read_partial(LOG_FILE, TrainingStep) if step.step <= done // updates]
     directory.write_records(LOG_FILE, steps)  # steps after the checkpoint are taken again
     if checkpoint is not None and done >= arguments.max_steps:
         # only the model was still to be saved; Trainer would take one step more
         finished = load_model(checkpoint, dtype=model.dtype, device=model.device)
         _leave_model(finished, tokenizer, model_path, checkpoints)
         return steps
-    log = StepLog(directory, steps, arguments.max_steps, progress)
+    log = StepLog(directory, steps, arguments.max_steps, updates, progress)
     lora = train.adapter == "lora"
     # adapters are float32 by themselves; full bf16 weights need float32 copies behind them
     optimizer = (
@@ -160,6 +163,9 @@ _FIGURES = {
     "truncated_share": "completions/clipped_ratio",
     "entropy": "entropy",
     "kl": "kl",
+    "value_loss": "value_loss",
+    "explained_variance": "explained_variance",
+    "clipped_share": "clipped_share",
     "chosen_log_probability": "logps/chosen",
     "rejected_log_probability": "logps/rejected",
     "margin": "rewards/margins",
@@ -173,10 +179,14 @@ _FIGURES = {
 class StepLog(TrainerCallback):
     """Writes every step's figures to disk as they come, and shows them."""
 
-    def __init__(self, directory: StageDirectory, steps: list[TrainingStep], total: int, progress: Progress) -> None:
+    def __init__(
+        self, directory: StageDirectory, steps: list[TrainingStep], total: int, updates: int, progress: Progress
+    ) -> None:
         self.directory = directory
         self.steps = steps
-        self.total = total
+        self.total = total // updates
+        self.updates = updates
+        """Optimizer steps that are one step of the log."""
         self.progress = progress
         self._began = time.monotonic()
 
@@ -190,8 +200,9 @@ class StepLog(TrainerCallback):
         if not logs or "train_runtime" in logs:
             return  # the closing totals
         figures = {field: _number(logs.get(name)) for field, name in _FIGURES.items()}
-        seconds = logs.get("step_time", time.monotonic() - self._began)
-        step = TrainingStep(step=state.global_step, seconds=seconds, **figures)
+        # the time since the last step of the log began; TRL's own measure is a mean over the optimizer steps
+        seconds = logs["step_time"] * self.updates if "step_time" in logs else time.monotonic() - self._began
+        step = TrainingStep(step=state.global_step // self.updates, seconds=seconds, **figures)
         self.steps.append(step)
         self.directory.append_records(LOG_FILE, [step])
         what, value = ("reward", step.reward) if step.reward is not None else ("loss", step.loss)

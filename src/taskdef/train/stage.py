@@ -15,13 +15,17 @@ from taskdef.store import StageDirectory
 from taskdef.train.dpo import train_dpo
 from taskdef.train.grpo import train_grpo
 from taskdef.train.job import Training, TrainingJob
+from taskdef.train.ppo import train_ppo
 from taskdef.train.rft import train_rft
+from taskdef.train.rloo import train_rloo
 from taskdef.train.sft import train_sft
 from taskdef.train.stepwise import train_stepwise
 from taskdef.verify.isolated import Verifier
 
 ALGORITHMS: Mapping[str, Callable[[TrainingJob], Training]] = {
     "grpo": train_grpo,
+    "ppo": train_ppo,
+    "rloo": train_rloo,
     "sft": train_sft,
     "rft": train_rft,
     "dpo": train_dpo,
