@@ -123,7 +123,7 @@ class SelfInstructConfig(ConfigPart):
 
 
 class TargenConfig(ConfigPart):
-    """``synthesize.method: targen`` (arXiv 2310.17876). How many of each is ours: the paper's depend on the data set."""
+    """``synthesize.method: targen`` (arXiv 2310.17876). How many of each is our choice."""
 
     contexts: int = Field(default=20, ge=1)
     seeds: int = Field(default=10, ge=1)

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from taskdef.config import RunConfig, flatten, paper_values
+from taskdef.config import RunConfig, SynthesizeConfig, flatten, paper_values
+from taskdef.instruct.writing import writing_calls
 from taskdef.records import Stage, TaskDefinition
 from taskdef.request import RunRequest
 from taskdef.store import STAGES, RunDirectory
@@ -25,6 +26,9 @@ class Estimate:
     drafts: int
     """Drafts where nothing is dropped."""
     most_drafts: int
+    synthesize: SynthesizeConfig
+    passages: int
+    """Passages asked for; 0 without libraries."""
     votes: int
     """Answers asked for each draft; 0 where labels are right by construction, or votes are switched off."""
     rewrites: int
@@ -42,8 +46,13 @@ class Estimate:
 
     @property
     def instructor_calls(self) -> int:
-        drafts_and_rewrites = self.most_drafts + self.rewrites
-        return self.keyword_calls + self.pattern_calls + drafts_and_rewrites * (1 + self.votes)
+        written = sum(self.writing_calls.values()) + self.rewrites
+        return self.keyword_calls + self.pattern_calls + written + (self.most_drafts + self.rewrites) * self.votes
+
+    @property
+    def writing_calls(self) -> dict[str, int]:
+        """By purpose, what writing the drafts takes."""
+        return writing_calls(self.synthesize, self.most_drafts, passages=self.passages) if self.most_drafts else {}
 
     @property
     def attempts(self) -> int:
@@ -63,9 +72,11 @@ def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
     models = 2 if config.warm_up.mode == "never" else 3
     return Estimate(
         keyword_calls=1 if definition.passages and config.retrieve.method != "none" else 0,
-        pattern_calls=1 if definition.demos and config.synthesize.pattern else 0,
+        pattern_calls=1 if definition.demos and _asks_for_pattern(config.synthesize) else 0,
         drafts=samples,
         most_drafts=math.ceil(samples * config.synthesize.max_draft_factor),
+        synthesize=config.synthesize,
+        passages=config.retrieve.passages if definition.passages and config.retrieve.method != "none" else 0,
         votes=0 if by_construction else config.synthesize.votes,
         rewrites=adapted,
         pool=pool,
@@ -148,7 +159,7 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
             f"{sizes.drafts:,} samples wanted, at most {sizes.most_drafts:,} drafts{votes}",
             f"{sizes.pattern_calls} instructor call for the demos' pattern"
             if sizes.pattern_calls
-            else "no pattern call",
+            else _writing_text(sizes),
         ],
         Stage.ADAPT: [f"{sizes.greedy_attempts:,} greedy attempts", _warm_up_line(config), rewriting],
         Stage.SELECT: [
@@ -158,6 +169,18 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
         Stage.TRAIN: [_training_line(config, sizes)],
         Stage.EVALUATE: [f"{rows}, one greedy attempt each by base, warmed-up and tuned model"],
     }
+
+
+def _asks_for_pattern(settings: SynthesizeConfig) -> bool:
+    return settings.pattern and settings.method == "knowledge-guided"
+
+
+def _writing_text(sizes: Estimate) -> str:
+    """What goes into the drafts, where that is more than one call each."""
+    if sizes.synthesize.method == "knowledge-guided":
+        return "no pattern call"
+    calls = ", ".join(f"{count:,} {purpose}" for purpose, count in sizes.writing_calls.items() if count)
+    return f"{sizes.synthesize.method}: at most {calls} calls for the drafts"
 
 
 def _scoring_line(config: RunConfig, sizes: Estimate) -> str:
