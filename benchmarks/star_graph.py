@@ -1,0 +1,341 @@
+"""Does per-step DPO find the one step that matters, and learn from it? The star graph of arXiv 2406.14532.
+
+    python benchmarks/star_graph.py [--seeds 0 1 2] [--under 300] [--over 2000] [--degree 2] [--arm 2] [--output FOLDER]
+
+A graph has ``degree`` arms of ``arm`` nodes around a centre. Given its edges in random order, the centre and the goal
+(the end of one arm), the model writes the path from the centre to the goal, a node a line. A small transformer trained
+from scratch here soon learns to follow an arm, but guesses which one: chance is 1 / degree. The pit of a wrong response
+must then be the first node after the centre.
+
+SFT on a fixed set of graphs is stopped early (``--under`` steps: the model follows arms and guesses) and late
+(``--over`` steps: it has gone over the same graphs many times more). From each of the two, as many further steps by
+
+    sft              SFT goes on: the control for more training
+    dpo              naive: correct responses beside wrong ones
+    stepwise         per-step DPO, a correct response beside the prefix through the pit
+    stepwise-step    per-step DPO, a better step beside the pit's, after the same prefix
+
+the last three on the same problems, which are other graphs than SFT's; all are judged on held-out graphs.
+
+Prints accuracy (greedy, exact path) by seed and on average, accuracy of the first node after the centre, where the pits
+are, and what it took. Writes star_graph.jsonl (a row a model; a later start goes on from there), star_graph.json and
+star_graph.svg into the output folder. Whatever it shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import statistics
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_transformer import fresh_transformer, train_from_scratch, word_tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from taskdef.config import PolicyConfig, build_config
+from taskdef.errors import RunError
+from taskdef.policy.load import load_policy, save_checkpoint
+from taskdef.policy.prompting import PromptEncoder
+from taskdef.policy.transformers_policy import TransformersPolicy
+from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Sample, Stage, TaskDefinition
+from taskdef.store import RunDirectory
+from taskdef.train.q_values import StepValues
+from taskdef.train.stage import train_policy
+from taskdef.verify.isolated import Verifier
+
+TASK = TaskDefinition(
+    name="star-graph",
+    description="Write the path from the centre of a star to a goal.",
+    output_format="=",  # the prompt's last sign; anything else would only make prompts longer
+    answer=AnswerSpec(read=AnswerReading.EXACT, compare=AnswerComparison.TEXT),
+)
+METHODS: dict[str, dict[str, Any]] = {
+    "dpo": {"train.method": "dpo"},
+    "stepwise": {"train.method": "stepwise"},
+    "stepwise-step": {"train.method": "stepwise", "train.stepwise.pairs": "step"},
+}
+START, CONTROL = "SFT so far", "sft"
+FIRST_NODE = 1
+"""Number of the step that writes the first node after the centre."""
+
+
+def main() -> None:
+    options = parse_arguments()
+    torch.set_num_threads(options.threads)
+    options.output.mkdir(parents=True, exist_ok=True)
+    kept = Kept(options.output / "star_graph.jsonl", options)
+    with Verifier(TASK.answer) as verifier:
+        for seed in options.seeds:
+            run_seed(options, seed, verifier, kept)
+    print_means(kept.rows, options)
+    settings = {name: value for name, value in vars(options).items() if name != "output"}
+    found = {"options": settings, "rows": kept.rows}
+    (options.output / "star_graph.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    draw(kept.rows, options, options.output / "star_graph.svg")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--degree", type=int, default=2)
+    parser.add_argument("--arm", type=int, default=2, help="nodes of an arm, without the centre")
+    parser.add_argument("--nodes", type=int, default=8, help="names that nodes are drawn from")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--under", type=int, default=300, help="SFT steps of the under-trained model")
+    parser.add_argument("--over", type=int, default=2000, help="SFT steps of the over-trained model; 0: without it")
+    parser.add_argument("--graphs", type=int, default=2000, help="graphs of SFT")
+    parser.add_argument("--problems", type=int, default=3000, help="other graphs, that the methods learn from")
+    parser.add_argument("--held-out", type=int, default=1000)
+    parser.add_argument("--rollouts", type=int, default=10, help="of a prefix")
+    parser.add_argument("--steps", type=int, default=200, help="optimizer steps of each method")
+    parser.add_argument("--batch", type=int, default=64, help="graphs, or pairs, of a step")
+    parser.add_argument("--sft-rate", type=float, default=2e-3, help="learning rate of SFT")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the other methods")
+    parser.add_argument("--beta", type=float, default=0.5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("runs/star-graph"))
+    return parser.parse_args()
+
+
+class Kept:
+    """Rows that are done, on disk as they come; those of other options are refused."""
+
+    def __init__(self, path: Path, options: argparse.Namespace) -> None:
+        self.path = path
+        self.key = {
+            name: value for name, value in vars(options).items() if name not in ("seeds", "output", "threads", "over")
+        }
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        if any(row["options"] != self.key for row in self.rows):
+            raise SystemExit(f"{path}: holds rows of other options; give another --output, or remove it")
+
+    def has(self, seed: int, start: int, method: str) -> bool:
+        return any((row["seed"], row["start"], row["method"]) == (seed, start, method) for row in self.rows)
+
+    def add(self, **row: Any) -> None:
+        self.rows.append({**row, "options": self.key})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self.rows[-1]) + "\n")
+        print(describe(row), flush=True)
+
+
+def star(draw: random.Random, degree: int, arm: int, nodes: int) -> tuple[str, str]:
+    """A graph and its goal as the input, and the path as the wanted output."""
+    names = draw.sample(range(nodes), 1 + degree * arm)
+    centre, rest = names[0], names[1:]
+    arms = [[centre, *rest[place : place + arm]] for place in range(0, len(rest), arm)]
+    edges = [edge for nodes_of_arm in arms for edge in pairwise(nodes_of_arm)]
+    draw.shuffle(edges)
+    path = draw.choice(arms)
+    return "|".join(f"{a},{b}" for a, b in edges) + f"/{centre},{path[-1]}", "\n".join(map(str, path))
+
+
+def make_samples(options: argparse.Namespace, seed: int) -> tuple[list[Sample], list[Sample], list[Sample]]:
+    """Different graphs for SFT, for the other methods, and held out."""
+    draw = random.Random(f"graphs {seed}")
+    sizes = (options.graphs, options.problems, options.held_out)
+    found: dict[str, str] = {}
+    while len(found) < sum(sizes):
+        graph, path = star(draw, options.degree, options.arm, options.nodes)
+        found.setdefault(graph, path)
+    samples = [
+        Sample(id=f"g{n}", input=graph, solution=path, answer=path) for n, (graph, path) in enumerate(found.items())
+    ]
+    first, second, _ = sizes
+    return samples[:first], samples[first : first + second], samples[first + second :]
+
+
+def run_seed(options: argparse.Namespace, seed: int, verifier: Verifier, kept: Kept) -> None:
+    """A row for each of the SFT models and for every continuation of them."""
+    graphs, problems, held_out = make_samples(options, seed)
+    folder = options.output / f"seed-{seed}"
+    starts = [start for start in (options.under, options.over) if start]
+    train_sft_models(
+        options, seed, graphs, folder, [step for start in starts for step in (start, start + options.steps)]
+    )
+    for start in starts:
+        for method, steps in ((START, start), (CONTROL, start + options.steps)):
+            if not kept.has(seed, start, method):
+                policy = load_policy(
+                    folder / f"sft-{steps}", TASK, PolicyConfig.model_validate(policy_settings(options))
+                )
+                seen = score(policy, graphs[: options.held_out])["first_node"]
+                kept.add(seed=seed, start=start, method=method, **score(policy, held_out), first_node_seen=seen)
+        for method in METHODS:
+            if not kept.has(seed, start, method):
+                row = continue_by(method, options, seed, start, problems, held_out, folder, verifier)
+                kept.add(seed=seed, start=start, method=method, **row)
+
+
+def train_sft_models(
+    options: argparse.Namespace, seed: int, graphs: list[Sample], folder: Path, stops: list[int]
+) -> None:
+    """Train a transformer from scratch on the graphs, and keep the model after each number of steps in ``stops``."""
+    if all((folder / f"sft-{stop}").exists() for stop in stops):
+        return
+    tokenizer = make_tokenizer(options.nodes)
+    model = fresh_transformer(tokenizer, width=options.width, layers=options.layers, seed=seed)
+    encode = PromptEncoder(TASK, tokenizer, "plain")
+
+    def keep(step: int) -> None:
+        if step in stops:
+            save_checkpoint(model, tokenizer, folder / f"sft-{step}")
+
+    train_from_scratch(
+        model,
+        [(encode.prompt_ids(graph.input), encode.completion_ids(graph.solution)) for graph in graphs],
+        steps=max(stops),
+        batch=options.batch,
+        learning_rate=options.sft_rate,
+        seed=seed,
+        after_step=keep,
+    )
+
+
+def make_tokenizer(nodes: int) -> PreTrainedTokenizerFast:
+    """A token a node, a sign, a line break; commas, which tell nothing more, are no tokens."""
+    return word_tokenizer(["\n", "|", "/", "=", *map(str, range(nodes))], r"\d+|[^\d]", removed=",")
+
+
+def policy_settings(options: argparse.Namespace) -> dict[str, Any]:
+    # two tokens more than the right response has
+    return {"device": "cpu", "dtype": "float32", "max_new_tokens": 2 * (options.arm + 1) + 2, "prompt": "plain"}
+
+
+def continue_by(
+    method: str,
+    options: argparse.Namespace,
+    seed: int,
+    start: int,
+    problems: list[Sample],
+    held_out: list[Sample],
+    folder: Path,
+    verifier: Verifier,
+) -> dict[str, Any]:
+    """Train by one of ``METHODS`` from the SFT model of ``start`` steps; gives its row."""
+    overrides = {
+        "seed": seed,
+        "train.dpo.batch": options.batch,
+        "train.dpo.max_steps": options.steps,
+        "train.dpo.learning_rate": options.learning_rate,
+        "train.dpo.beta": options.beta,
+        "train.dpo.attempts": options.rollouts,
+        "train.dpo.temperature": 1.0,
+        "train.stepwise.rollouts": options.rollouts,
+        "train.stepwise.temperature": 1.0,
+        "train.stepwise.steps": "lines",
+        "train.micro_batch": options.batch,
+        "train.save_every": options.steps,
+        **{f"policy.{key}": value for key, value in policy_settings(options).items()},
+        **METHODS[method],
+    }
+    path = folder / f"{method}-{start}"
+    shutil.rmtree(path, ignore_errors=True)  # half of a training, which takes less time than a start from half does
+    run = RunDirectory.create(path, TASK, build_config(overrides=overrides))
+    directory = run.stage(Stage.TRAIN)
+    directory.open()
+    started = time.perf_counter()
+    try:
+        training = train_policy(
+            TASK,
+            problems,
+            run.config,
+            start=folder / f"sft-{start}",
+            model_path=run.model_path,
+            verifier=verifier,
+            directory=directory,
+        )
+    except RunError as error:  # nothing to learn from: the model stays what it was
+        untrained = load_policy(folder / f"sft-{start}", TASK, run.config.policy)
+        return {**score(untrained, held_out), "not_trained": error.message}
+    seconds = time.perf_counter() - started
+    row = score(load_policy(run.model_path, TASK, run.config.policy), held_out)
+    row |= {"seconds": seconds, "pairs": training.counts["pairs"], "rollouts": training.counts["rollouts"]}
+    if "steps.jsonl" in training.artifacts:
+        pits = Counter(values.pit for values in directory.read_records("steps.jsonl", StepValues))
+        row["pits"] = {("none" if pit is None else str(pit)): pits[pit] for pit in sorted(pits, key=str)}
+    return row
+
+
+def score(policy: TransformersPolicy, samples: list[Sample]) -> dict[str, Any]:
+    """Shares of graphs with the right path, the right first node, and any whole arm."""
+    groups = policy.complete([sample.input for sample in samples], count=1, temperature=0.0, seed=0)
+    texts = [group[0].text for group in groups]
+    pairs = list(zip(texts, samples, strict=True))
+    return {
+        "accuracy": statistics.fmean(text == sample.answer for text, sample in pairs),
+        "first_node": statistics.fmean(text.split("\n")[:2] == sample.answer.split("\n")[:2] for text, sample in pairs),
+        "whole_arm": statistics.fmean(is_arm(text, sample) for text, sample in pairs),
+    }
+
+
+def is_arm(text: str, sample: Sample) -> bool:
+    """Whether the text is a path along edges, as long as the right one, from the centre."""
+    edges = set(sample.input.split("/")[0].split("|"))
+    nodes, right = text.split("\n"), sample.answer.split("\n")
+    follows = all(f"{a},{b}" in edges for a, b in pairwise(nodes))
+    return len(nodes) == len(right) and nodes[0] == right[0] and follows
+
+
+def describe(row: dict[str, Any]) -> str:
+    more = ", ".join(f"{key} {row[key]}" for key in ("pairs", "rollouts", "pits", "not_trained") if key in row)
+    if "first_node_seen" in row:
+        more = f"first node on graphs of SFT {row['first_node_seen']:.1%}"
+    return (
+        f"seed {row['seed']}  {row['start']:5} steps of SFT, {row['method']:<13} accuracy {row['accuracy']:6.1%}  "
+        f"first node {row['first_node']:6.1%}  a whole arm {row['whole_arm']:6.1%}  {more}"
+    )
+
+
+def print_means(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    print(f"\nchance {1 / options.degree:.1%}; mean ± standard deviation over seeds {options.seeds}:")
+    for start in dict.fromkeys(row["start"] for row in rows):
+        for method in (START, CONTROL, *METHODS):
+            shares = [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
+            spread = f" ± {statistics.stdev(shares):.1%}" if len(shares) > 1 else ""
+            print(f"  {start:5} steps of SFT, {method:<13} {statistics.fmean(shares):6.1%}{spread}")
+    pits: Counter[str] = Counter()
+    for row in rows:
+        pits.update(row.get("pits", {}) if row["start"] == options.under else {})
+    found = sum(count for pit, count in pits.items() if pit != "none")
+    if found:
+        print(f"pits of the under-trained models at the first node: {pits[str(FIRST_NODE)] / found:.1%} of {found}")
+
+
+def draw(rows: list[dict[str, Any]], options: argparse.Namespace, path: Path) -> None:
+    """Accuracy of each model, a dot a seed and a bar for the mean, against chance."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "star graph", "font.size": 11}
+    from matplotlib import pyplot
+
+    starts = list(dict.fromkeys(row["start"] for row in rows))
+    figure, panels = pyplot.subplots(1, len(starts), figsize=(5.2 * len(starts), 4), sharey=True, squeeze=False)
+    for panel, start in zip(panels[0], starts, strict=True):
+        for place, method in enumerate((START, CONTROL, *METHODS)):
+            shares = [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
+            panel.bar(place, statistics.fmean(shares), width=0.6, color="#d5e3ec")
+            panel.plot([place] * len(shares), shares, "o", color="#0b6e99", markersize=5)
+        panel.axhline(1 / options.degree, color="#b5651d", linestyle="--", linewidth=1)
+        panel.text(4.45, 1 / options.degree, "chance", color="#b5651d", ha="right", va="bottom")
+        panel.set_xticks(range(5), [START, "more SFT", "DPO", "per-step\nDPO", "per-step DPO,\nsteps"], fontsize=9)
+        panel.set_title(f"from {start} steps of SFT")
+        panel.set_ylim(0, 1)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0][0].set_ylabel("held-out accuracy (exact path)")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
