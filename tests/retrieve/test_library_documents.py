@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -113,10 +112,8 @@ def test_a_document_beyond_the_time_limit_is_given_up_and_the_next_is_read(tmp_p
     (tmp_path / "slow.html").write_text("<p>word " * 500_000, encoding="utf-8")
     (tmp_path / "next.html").write_text("<p>Rivers", encoding="utf-8")
     with DocumentConverter(DocumentLimits(seconds=0.5)) as converter:
-        begin = time.monotonic()
         with pytest.raises(FileSkipped) as refused:
             list(converter.blocks(tmp_path / "slow.html", "html", []))
-        assert time.monotonic() - begin < 30  # a start of the process included
         assert refused.value.reason is SkipReason.TOO_SLOW
         assert refused.value.why == "its conversion takes longer than 0.5 s"
         assert [block.text for block in converter.blocks(tmp_path / "next.html", "html", [])] == ["Rivers"]

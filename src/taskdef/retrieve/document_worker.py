@@ -2,9 +2,10 @@
 
 Protocol, JSON lines: the first line in is the limits; a further line in is ``{"path", "kind", "output"}``, and a line
 out says what came of it: ``{"notes": [[place, why], …]}`` once ``output`` holds the document's blocks as JSON lines,
-or ``{"failure": reason, "why"}``. Memory is limited by the system (RLIMIT_AS), the text by RLIMIT_FSIZE; the parent
-watches the time. The converters meet foreign bytes here: this process opens no connection, starts no program and
-writes no file but ``output``, which an audit hook refuses to whatever code tries.
+or ``{"failure": reason, "why"}``. Memory is limited by the system (RLIMIT_AS), the text by RLIMIT_FSIZE, processor
+time by a timer whose signal ends the process; the parent watches the clock. The converters meet foreign bytes here:
+this process opens no connection, starts no program and writes no file but ``output``, which an audit hook refuses to
+whatever code tries.
 """
 
 from __future__ import annotations
@@ -177,9 +178,14 @@ def main() -> None:
             request = json.loads(line)
             allowed.clear()
             allowed.add(request["output"])
-            # The parent ends what takes too long; where the parent is gone, this alarm does.
-            signal.setitimer(signal.ITIMER_REAL, limits["seconds"] * 2 + 10)
-            outgoing.write(json.dumps(convert(request, limits["unpacked_bytes"])) + "\n")
+            # Ends this process after so much processor time; after more by the clock the parent does, or, where that is
+            # gone, the alarm.
+            signal.setitimer(signal.ITIMER_PROF, limits["seconds"])
+            signal.setitimer(signal.ITIMER_REAL, limits["seconds"] * 10 + 10)
+            response = convert(request, limits["unpacked_bytes"])
+            for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+                signal.setitimer(timer, 0)
+            outgoing.write(json.dumps(response) + "\n")
             outgoing.flush()
 
 

@@ -17,11 +17,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from taskdef.errors import LibraryError
 from taskdef.retrieve.passages import Block
 from taskdef.retrieve.skips import FileSkipped, SkipReason
 
 INSTALL = "pip install 'taskdef[documents]'"
-_START_SECONDS = 60.0
+_START_SECONDS = 600.0
+"""Far beyond what a busy machine takes: a process that cannot start ends at once, and is not waited for."""
+_WAITING = 10
+"""How many times its processor time a document may take where others use the processor, or a network disk is slow."""
 _LONGEST_SERVICE = 200
 """Documents after which a worker is replaced, so that what its libraries keep does not add up."""
 
@@ -39,7 +43,8 @@ class DocumentLimits:
     text_bytes: int = 128 << 20
     """The text that may come of it, as JSON."""
     seconds: float = 60.0
-    """Wall time."""
+    """Processor time: what is read of a library must not depend on what else the machine does. Ten times as much by the
+    clock, for a file that never comes."""
 
 
 def have_converters() -> bool:
@@ -57,7 +62,8 @@ class DocumentConverter:
     def blocks(self, path: Path, kind: str, notes: list[tuple[str, str]]) -> Iterator[Block]:
         """The paragraphs of a document of kind ``pdf``, ``docx`` or ``html``; places that cannot be read go to notes.
 
-        A document is converted to its end before the first block comes. Raises FileSkipped where it gives nothing.
+        A document is converted to its end before the first block comes. Raises FileSkipped where it gives nothing,
+        LibraryError where no process can be started for it.
         """
         size = path.stat().st_size
         if not size:
@@ -123,7 +129,10 @@ class _Worker:
         self._send(asdict(limits) | {"converters": have_converters()})
         if self._read(_START_SECONDS) != "ready\n":
             self.stop()
-            raise RuntimeError("the process that converts documents does not start; run the same command again")
+            raise LibraryError(
+                "the process that converts PDF, Word and HTML files does not start",
+                next_step="free memory, then run the same command: it goes on from what is done",
+            )
 
     def convert(self, request: dict[str, str]) -> dict[str, Any]:
         self.served += 1
@@ -131,10 +140,10 @@ class _Worker:
             self._send(request)
         except BrokenPipeError:
             return self._ended()
-        line = self._read(self._seconds)
+        line = self._read(self._seconds * _WAITING)
         if line is None:
             self.stop()
-            return {"failure": SkipReason.TOO_SLOW, "why": f"its conversion takes longer than {self._seconds:g} s"}
+            return self._too_slow()
         if not line.endswith("\n"):
             return self._ended()
         response: dict[str, Any] = json.loads(line)
@@ -151,8 +160,13 @@ class _Worker:
 
     def _ended(self) -> dict[str, Any]:
         code = self._process.wait()
+        if code == -signal.SIGPROF:
+            return self._too_slow()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return {"failure": SkipReason.CRASHED, "why": f"its conversion ended its process ({how})"}
+
+    def _too_slow(self) -> dict[str, Any]:
+        return {"failure": SkipReason.TOO_SLOW, "why": f"its conversion takes longer than {self._seconds:g} s"}
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
