@@ -24,9 +24,9 @@ from llama_packs import LIBRARY, PACK_SIZES, SIZES, run_pack
 from llama_server import llama_server
 
 from taskdef.instruct.ledger import Ledger
-from taskdef.preview import Preview, take_preview
-from taskdef.preview_text import print_preview
-from taskdef.projection import Range, in_flight
+from taskdef.preview.projection import Range, in_flight
+from taskdef.preview.take import Preview, take_preview
+from taskdef.preview.text import print_preview
 from taskdef.records import Stage
 from taskdef.request import RunRequest, resolve_request
 from taskdef.show import print_table

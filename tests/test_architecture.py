@@ -22,7 +22,7 @@ SHARED = {
     "hub",
     "__version__",
 }
-MAY_IMPORT_STAGES = {"analyze", "audit.py", "export", "pipeline.py", "preview.py", "request.py", "cli.py", "__init__.py"}
+MAY_IMPORT_STAGES = {"analyze", "audit.py", "export", "pipeline.py", "preview", "request.py", "cli.py", "__init__.py"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 

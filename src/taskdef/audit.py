@@ -1,6 +1,6 @@
 """The audit of a run's passages: how many are of any use, found out before samples are paid for.
 
-Like pipeline.py and preview.py it stands above the stages: it needs retrieve's passages and evaluate's interval.
+Like pipeline.py and preview/ it stands above the stages: it needs retrieve's passages and evaluate's interval.
 """
 
 from __future__ import annotations

@@ -466,6 +466,41 @@ def export(
     export_run(opened, to, out, Choices(samples=samples, style=style, data_source=data_source, push=push))
 
 
+@app.command(rich_help_panel=_LOOK)
+def analyze(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="A run, or several to compare.", show_default=False)
+    ],
+    human: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Human data to compare with: rows with input and output.")
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Human rows that the starting model attempts.")] = 200,
+    attempts: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Attempts on each; 0 leaves human pass rates out.")
+    ] = 16,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where figures go; the folder analysis of the first run.")
+    ] = None,
+) -> None:
+    """What the data is like, beside human data; several runs' training."""
+    from taskdef.request import open_run
+
+    opened = [open_run(path) for path in runs]
+    if len(opened) > 1 and human is not None:
+        where = shlex.quote(str(runs[0]))
+        raise ConfigError("--human: goes with one run", next_step=f"taskdef analyze {where} --human FILE")
+    folder = out or opened[0].path / "analysis"
+    with going_on_with(runs[0]), progress_on_stderr() as progress:
+        from taskdef.analyze import run as analysis
+
+        files = (
+            analysis.compare_runs(opened, folder)
+            if len(opened) > 1
+            else analysis.describe_run(opened[0], folder, human, rows=rows, attempts=attempts, progress=progress)
+        )
+    print("\n".join(map(str, files)))
+
+
 def _named(
     base_model: str | None, instructor: str | None, seed: int | None, budget: str | None, cache: Path | None
 ) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import pytest
 
 from taskdef.config import build_config
-from taskdef.lengths import Lengths, MeasuredPolicy, project_sampling
+from taskdef.preview.lengths import Lengths, MeasuredPolicy, project_sampling
 from taskdef.records import Completion
 
 

@@ -238,9 +238,9 @@ def test_ctrl_c_ends_it_with_one_line(folder: Path, tiny_llama: Path) -> None:
 
 def test_a_run_in_batches_is_not_promised_at_the_previews_price_or_pace(capsys: pytest.CaptureFixture[str]) -> None:
     from taskdef.config import build_config
-    from taskdef.preview import Preview
-    from taskdef.preview_text import print_preview
-    from taskdef.projection import Seen, project
+    from taskdef.preview.projection import Seen, project
+    from taskdef.preview.take import Preview
+    from taskdef.preview.text import print_preview
     from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, TaskDefinition
 
     answer = AnswerSpec(read=AnswerReading.NUMBER_AFTER_MARKER, compare=AnswerComparison.NUMERIC)

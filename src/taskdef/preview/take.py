@@ -24,11 +24,11 @@ from taskdef.instruct.meter import Meter, Work
 from taskdef.instruct.protocol import Draft
 from taskdef.instruct.totals import LedgerTotals
 from taskdef.instruct.watched import WatchedInstructor
-from taskdef.lengths import Lengths, MeasuredPolicy, Sampling, project_sampling
 from taskdef.policy.attempts import Problem, attempt_problems, readable_share
-from taskdef.preview_ledger import finish_ledger, preview_ledger, totals_of
+from taskdef.preview.ledger import finish_ledger, preview_ledger, totals_of
+from taskdef.preview.lengths import Lengths, MeasuredPolicy, Sampling, project_sampling
+from taskdef.preview.projection import Projection, Seen, project
 from taskdef.progress import Progress
-from taskdef.projection import Projection, Seen, project
 from taskdef.records import Attempt, Drop, DropReason, Sample, Stage, TaskDefinition
 from taskdef.request import RunRequest
 from taskdef.retrieve.stage import retrieve_passages

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from taskdef.preview import ATTEMPTS, Preview
+from taskdef.preview.take import ATTEMPTS, Preview
 from taskdef.records import Attempt, Drop, DropReason, Sample, Verdict
 
 _PASSAGE, _QUESTION, _OUTPUT, _RAW = 280, 1200, 400, 800

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from taskdef.instruct.draft_form import ParseFailure
 from taskdef.instruct.meter import Meter, Work
-from taskdef.preview import Preview
-from taskdef.preview_samples import clean, print_draft
-from taskdef.projection import Projection, Range
+from taskdef.preview.projection import Projection, Range
+from taskdef.preview.samples import clean, print_draft
+from taskdef.preview.take import Preview
 from taskdef.records import Attempt, Drop, DropReason, Sample, Verdict
 from taskdef.show import print_table
 from taskdef.terminal import duration

@@ -8,7 +8,7 @@ from taskdef.instruct.budget import Amount, Budget, Caps
 from taskdef.instruct.chat import ChatResponse
 from taskdef.instruct.meter import Meter
 from taskdef.instruct.prices import Prices
-from taskdef.projection import Projection, Range, Seen, in_flight, project
+from taskdef.preview.projection import Projection, Range, Seen, in_flight, project
 
 PRICES = {"price_input": 1.0, "price_output": 3.0}
 

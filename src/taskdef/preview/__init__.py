@@ -1,0 +1,1 @@
+"""A handful of samples through every stage, shown, and what the full run will take."""
