@@ -107,14 +107,63 @@ def make_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second architecture, whose first layer sees the last 16 tokens only."""
-    import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-    folder = tmp_path_factory.mktemp("models") / "tiny-gemma"
+    return save_tiny(
+        tmp_path_factory.mktemp("models") / "tiny-gemma",
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention"],
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Qwen 3, whose second layer sees the last 16 tokens only."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    return save_tiny(
+        tmp_path_factory.mktemp("models") / "tiny-qwen",
+        Qwen3ForCausalLM,
+        Qwen3Config,
+        use_sliding_window=True,
+        sliding_window=16,
+        max_window_layers=1,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mistral, all of whose layers see the last 16 tokens only."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    return save_tiny(
+        tmp_path_factory.mktemp("models") / "tiny-mistral", MistralForCausalLM, MistralConfig, sliding_window=16
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_lfm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LFM 2, whose first layer is a convolution: no prompt can be shared."""
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    return save_tiny(
+        tmp_path_factory.mktemp("models") / "tiny-lfm",
+        Lfm2ForCausalLM,
+        Lfm2Config,
+        layer_types=["conv", "full_attention"],
+    )
+
+
+def save_tiny(folder: Path, model_class: Any, config_class: Any, **settings: Any) -> Path:
+    """Two layers of another architecture, randomly initialised."""
+    import torch
+
     folder.mkdir()
     size = save_tokenizer(folder, chat=False)
     torch.manual_seed(0)
-    config = Gemma3TextConfig(
+    config = config_class(
         vocab_size=size,
         hidden_size=32,
         intermediate_size=64,
@@ -123,13 +172,12 @@ def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_key_value_heads=1,
         head_dim=16,
         max_position_embeddings=1200,
-        sliding_window=16,
-        layer_types=["sliding_attention", "full_attention"],
         bos_token_id=1,
         eos_token_id=1,
         pad_token_id=0,
+        **settings,
     )
-    Gemma3ForCausalLM(config).save_pretrained(folder)
+    model_class(config).save_pretrained(folder)
     return folder
 
 

@@ -1,30 +1,41 @@
 """Log-probabilities of all completions of a prompt from one sequence that holds the prompt once.
 
-A group is packed as  [prompt | completion 1 | ... | completion G].  A tree-shaped mask lets a completion's token see
-the prompt and its own completion's earlier tokens only, and its position continues the prompt's, so every hidden
-state equals that of the separate sequence. A prompt of P tokens with G completions of C costs P + G C positions
-instead of G (P + C). Logits are computed where a completion token is predicted, nowhere else.
+A group is packed as  [prompt | completion 1 | ... | completion G].  A completion's token sees the prompt and its own
+completion's earlier tokens only, and its position continues the prompt's, so every hidden state equals that of the
+separate sequence. A prompt of P tokens with G completions of C costs P + G C positions instead of G (P + C). Windows of
+sliding layers are counted in positions, not in places of the packed sequence. Logits are computed where a completion
+token is predicted, nowhere else.
+
+Prompts are attended causally among themselves, which needs no mask; only the completions' rows have one (C G x S
+instead of S x S).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
+
+from taskdef.policy.log_probabilities import log_probabilities_of
+from taskdef.policy.tree_attention import decode_with_tree, supports_tree_attention
 
 
 @dataclass(frozen=True)
 class PackedGroups:
-    """Groups packed into a batch; B groups (rows), S positions a row, N completion tokens in all."""
+    """Groups packed into a batch; B groups (rows) of S places, of which the first P are for prompts; N completion
+    tokens in all."""
 
     input_ids: torch.Tensor
-    """B x S."""
+    """B x S; prompts and completions are each padded on the right."""
     position_ids: torch.Tensor
     """B x S."""
+    prompt_places: int
+    """P."""
     visible: torch.Tensor
-    """B x 1 x S x S, True where the query (second last axis) may see the key (last axis)."""
+    """B x (S - P) x S, True where a place behind the prompts (second axis) may see a key (last axis)."""
     predictor: torch.Tensor
     """N places in the flattened B x S grid whose hidden state predicts a completion token."""
     target: torch.Tensor
@@ -37,11 +48,14 @@ def pack_groups(
     prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]], *, width: int
 ) -> PackedGroups:
     """Pack each prompt with its completions; ``width`` is the longest completion of the result grid."""
+    prompt_places = max(map(len, prompts))
+    size = prompt_places + max(sum(map(len, group)) for group in completions)
     rows, positions, owners, predictor, target, slot = [], [], [], [], [], []
-    size = max(len(prompt) + sum(map(len, group)) for prompt, group in zip(prompts, completions, strict=True))
     completion = 0
     for row, (prompt, group) in enumerate(zip(prompts, completions, strict=True)):
-        tokens, place, owner = list(prompt), list(range(len(prompt))), [0] * len(prompt)
+        padding = prompt_places - len(prompt)
+        tokens, place = [*prompt, *[0] * padding], [*range(len(prompt)), *[0] * padding]
+        owner = [0] * len(prompt) + [-1] * padding
         for number, ids in enumerate(group, start=1):
             start = len(tokens)
             for offset, token in enumerate(ids):
@@ -58,18 +72,87 @@ def pack_groups(
         positions.append(place + [0] * padding)
         owners.append(owner + [-1] * padding)
     owner_of = torch.tensor(owners)
-    query, key = owner_of[:, :, None], owner_of[:, None, :]
+    query, key = owner_of[:, prompt_places:, None], owner_of[:, None, :]
     order = torch.arange(size)
-    visible = ((key == 0) | (key == query)) & (order[None, :, None] >= order[None, None, :])
-    visible |= torch.eye(size, dtype=torch.bool)  # a padding row that sees nothing would turn into NaN
+    visible = ((key == 0) | (key == query)) & (order[prompt_places:, None] >= order[None, :])
     return PackedGroups(
         input_ids=torch.tensor(rows),
         position_ids=torch.tensor(positions),
-        visible=visible[:, None],
+        prompt_places=prompt_places,
+        visible=visible,
         predictor=torch.tensor(predictor, dtype=torch.long),
         target=torch.tensor(target, dtype=torch.long),
         slot=torch.tensor(slot, dtype=torch.long),
     )
+
+
+@dataclass(frozen=True)
+class PackedTree:
+    """The attention of one forward pass over packed groups (see ``tree_attention.Tree``)."""
+
+    packed: PackedGroups
+    masks: dict[int | None, tuple[torch.Tensor | None, torch.Tensor]] = field(default_factory=dict)
+    """By window: what prompts see (None: all before them), and what completions see."""
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        layer: int,
+        scaling: float,
+        window: int | None,
+        dropout: float,
+    ) -> torch.Tensor:
+        if window not in self.masks:
+            self.masks[window] = self._masks(window, query.device)
+        among_prompts, behind_prompts = self.masks[window]
+        shared = query.shape[1] // key.shape[1]
+        grouped = shared > 1 and query.device.type == "cpu"  # on GPUs, masks and shared heads together are slow
+        if shared > 1 and not grouped:
+            key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
+        places = self.packed.prompt_places
+        parts = [
+            scaled_dot_product_attention(
+                query[:, :, :places],
+                key[:, :, :places],
+                value[:, :, :places],
+                attn_mask=among_prompts,
+                is_causal=among_prompts is None,
+                dropout_p=dropout,
+                scale=scaling,
+                enable_gqa=grouped,
+            )
+        ]
+        if query.shape[2] > places:
+            parts.append(
+                scaled_dot_product_attention(
+                    query[:, :, places:],
+                    key,
+                    value,
+                    attn_mask=behind_prompts,
+                    dropout_p=dropout,
+                    scale=scaling,
+                    enable_gqa=grouped,
+                )
+            )
+        return torch.cat(parts, dim=2)
+
+    def _masks(self, window: int | None, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor]:
+        places, size = self.packed.prompt_places, self.packed.input_ids.shape[1]
+        behind = self.packed.visible
+        among = None
+        if window is not None:
+            position = self.packed.position_ids
+            behind = behind & (position[:, places:, None] - position[:, None, :] < window)
+            if window < places:
+                order = torch.arange(places)
+                distance = order[:, None] - order[None, :]
+                among = ((distance >= 0) & (distance < window)).to(device)
+        # a padding row that sees nothing would turn into NaN
+        behind = behind | torch.eye(size, dtype=torch.bool)[places:]
+        return among, behind[:, None].to(device)
 
 
 def packed_log_probabilities(
@@ -90,15 +173,13 @@ def packed_log_probabilities(
 def packed_states(model: PreTrainedModel, packed: PackedGroups) -> torch.Tensor:
     """The last layer's hidden states that predict the completion tokens, N x hidden size."""
     device = model.device
-    dtype = model.get_input_embeddings().weight.dtype
-    bias = torch.zeros(packed.visible.shape, dtype=dtype, device=device)
-    bias.masked_fill_(~packed.visible.to(device), torch.finfo(dtype).min)
-    hidden: torch.Tensor = model.get_decoder()(
+    hidden = decode_with_tree(
+        model,
+        PackedTree(packed),
         input_ids=packed.input_ids.to(device),
-        attention_mask=bias,
         position_ids=packed.position_ids.to(device),
         use_cache=False,
-    ).last_hidden_state
+    )
     return hidden.flatten(0, 1)[packed.predictor.to(device)]
 
 
@@ -106,14 +187,11 @@ def token_log_probabilities(
     model: PreTrainedModel, states: torch.Tensor, target: torch.Tensor, *, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each target (N token ids) after its state (N x hidden size), and the entropy there."""
-    logits = model.get_output_embeddings()(states).float()
+    logits = model.get_output_embeddings()(states)
     soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     if soft_cap is not None:
-        logits = soft_cap * torch.tanh(logits / soft_cap)
-    normalised = torch.log_softmax(logits / temperature, dim=-1)
-    with torch.no_grad():
-        entropy = -(normalised.exp() * normalised).sum(dim=-1)
-    return normalised.gather(1, target[:, None])[:, 0], entropy
+        logits = soft_cap * torch.tanh(logits.float() / soft_cap)
+    return log_probabilities_of(logits, target, temperature=temperature)
 
 
 def to_grid(values: torch.Tensor, slot: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
@@ -123,15 +201,5 @@ def to_grid(values: torch.Tensor, slot: torch.Tensor, shape: tuple[int, int]) ->
 
 
 def supports_shared_prefix(model: PreTrainedModel) -> bool:
-    """Whether the model takes a four-dimensional mask: plain causal attention, eager or SDPA, no sliding window.
-
-    Models with a soft cap on the final logits are left out too: their head is more than a matrix.
-    """
-    config = model.config.get_text_config()
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return (
-        config._attn_implementation in ("eager", "sdpa")
-        and layers == {"full_attention"}
-        and getattr(config, "sliding_window", None) is None
-        and getattr(config, "final_logit_softcapping", None) is None
-    )
+    """Whether groups can be packed for this model; see ``supports_tree_attention``."""
+    return supports_tree_attention(model)
