@@ -22,7 +22,8 @@ SHARED = {
     "hub",
     "__version__",
 }
-MAY_IMPORT_STAGES = {"analyze", "audit.py", "export", "pipeline.py", "preview", "request.py", "cli.py", "__init__.py"}
+ABOVE = {"analyze", "audit.py", "cli.py", "compare", "export", "pipeline.py", "preview", "request.py"}
+MAY_IMPORT_STAGES = ABOVE | {"__init__.py"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 

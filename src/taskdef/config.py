@@ -146,6 +146,16 @@ class SynthllmConfig(ConfigPart):
     """Questions asked of one request about one combination of concepts (level 3)."""
 
 
+class HumanRowsConfig(ConfigPart):
+    """Examples of the task made by people, in place of written samples: the baseline to compare with."""
+
+    file: Path | None = None
+    """JSON lines with the fields of the test rows (``test.input`` and ``test.output`` say which); nothing is written,
+    and nobody is asked."""
+    rows: int | None = Field(default=None, ge=1)
+    """How many are taken, drawn with the seed from those that overlap with no test row; all where not given."""
+
+
 class SynthesizeConfig(ConfigPart):
     """Stage 2: pattern, initial samples, votes (paper section 3.1)."""
 
@@ -170,6 +180,7 @@ class SynthesizeConfig(ConfigPart):
     """Share of a sample's own word 8-grams found in one test input from which it is dropped."""
     max_draft_factor: float = Field(default=2.0, ge=1)
     """Drafts asked for at most, as a multiple of ``samples``, to replace those that are dropped."""
+    human: HumanRowsConfig = HumanRowsConfig()
     self_instruct: SelfInstructConfig = SelfInstructConfig()
     targen: TargenConfig = TargenConfig()
     synthllm: SynthllmConfig = SynthllmConfig()
@@ -501,10 +512,10 @@ def build_config(
     of an existing run, takes the place of defaults and profile.
     Raises ConfigError for an unknown key (naming the nearest known one), a wrong type or an unreadable file.
     """
-    layers: list[dict[str, Any]] = [_read_yaml(path) for path in files or []]
+    layers: list[dict[str, Any]] = [read_settings_file(path) for path in files or []]
     dotted: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
-        _set_dotted(dotted, key, _scalar(value) if isinstance(value, str) else value, f"--set {key}")
+        _set_dotted(dotted, key, scalar(value) if isinstance(value, str) else value, f"--set {key}")
     layers.append(dotted)
     default = base.profile if base else "paper"
     chosen = profile or next((layer["profile"] for layer in reversed(layers) if "profile" in layer), default)
@@ -576,7 +587,7 @@ def _nearest(key: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _scalar(text: str) -> Any:
+def scalar(text: str) -> Any:
     """Read one command-line value as YAML does, but take ``1e-6`` as a number (YAML 1.1 wants ``1.0e-6``)."""
     try:
         value = yaml.safe_load(text)
@@ -602,7 +613,8 @@ def _merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """A YAML file of settings as a nested mapping. Raises ConfigError where it is none."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

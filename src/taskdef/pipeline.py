@@ -19,6 +19,7 @@ from taskdef.config import RunConfig
 from taskdef.definition.testset import load_test_rows
 from taskdef.errors import BudgetReached, RunError
 from taskdef.instruct.load import close_instructor, load_instructor
+from taskdef.instruct.protocol import Spending
 from taskdef.live import synthesis_outlook, with_spending
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Attempt, Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
@@ -116,7 +117,12 @@ def write_report(run: RunDirectory) -> Path:
 
 
 def _retrieve(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
-    from taskdef.retrieve.stage import retrieve_passages
+    from taskdef.retrieve.stage import Retrieval, retrieve_passages
+
+    if run.config.synthesize.human.file is not None:
+        directory.write_records("passages.jsonl", [])
+        directory.write_json("retrieval.json", Retrieval((), (), (), requested=0, method="none").to_json())
+        return ["passages.jsonl", "retrieval.json"], {"kept": 0, "keywords": 0}
 
     async def work(instructor: Instructor) -> Any:
         return await retrieve_passages(
@@ -134,6 +140,8 @@ def _synthesize(run: RunDirectory, directory: StageDirectory, progress: Progress
     from taskdef.synthesize.pattern import find_pattern
     from taskdef.synthesize.stage import Tally, stream_samples
 
+    if run.config.synthesize.human.file is not None:
+        return _take_human_rows(run, directory, progress)
     passages = run.stage(Stage.RETRIEVE).read_records("passages.jsonl", Passage)
     settings = run.config.synthesize
     tally = Tally()
@@ -173,8 +181,41 @@ def _synthesize(run: RunDirectory, directory: StageDirectory, progress: Progress
     }
 
 
+def _take_human_rows(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
+    """Samples from a file of human examples: the baseline."""
+    from taskdef.definition.testset import read_gold_answers, read_human_rows
+    from taskdef.synthesize.human import HumanRow, draw_human_samples
+
+    path = run.config.synthesize.human.file
+    assert path is not None
+    raw = read_human_rows(run.definition, path)
+    with _verifier(run) as verifier:
+        test_file = _test_file_digest(run)
+        gold = read_gold_answers(run.definition.answer, verifier, [row.output for row in raw])
+        rows = [
+            HumanRow(number, row.input, row.output, reading.answer, reading.failure)
+            for number, (row, reading) in enumerate(zip(raw, gold, strict=True), start=1)
+        ]
+        found = draw_human_samples(
+            run.definition,
+            rows,
+            run.config.synthesize,
+            test_inputs=[row.input for row in _test_rows(run, verifier)],
+            seed=run.config.seed,
+        )
+    progress.line(f"{len(found.samples):,} of {found.rows:,} human rows taken, {len(found.drops):,} cannot be used")
+    directory.write_records("samples.jsonl", found.samples)
+    directory.write_records("drops.jsonl", found.drops)
+    directory.write_json("pattern.json", {"pattern": ""})
+    return ["samples.jsonl", "drops.jsonl", "pattern.json"], {
+        **found.summary(),
+        "human_file": file_digest(path),
+        **({TEST_FILE_DIGEST: test_file} if test_file else {}),
+    }
+
+
 def _adapt(run: RunDirectory, directory: StageDirectory, progress: Progress) -> StageResult:
-    from taskdef.adapt.stage import adapt_difficulty, attempt_greedily, drop_too_long
+    from taskdef.adapt.stage import Adaptation, adapt_difficulty, attempt_greedily, drop_too_long
     from taskdef.policy.attempts import AttemptFile
 
     _refuse_other_test_file(run)
@@ -216,7 +257,10 @@ def _adapt(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
                 progress=with_spending(progress, instructor.meter),
             )
 
-        adaptation, spending = _with_instructor(run, work, progress)
+        if run.config.adapt.enabled:
+            adaptation, spending = _with_instructor(run, work, progress)
+        else:
+            adaptation, spending = Adaptation(tuple(samples), (), tuple(attempts)), asdict(Spending())
         kept, rewrites_too_long = drop_too_long(adaptation.samples, policy, Stage.ADAPT)
     drops = [*too_long, *adaptation.drops, *rewrites_too_long]
     directory.write_records("samples.jsonl", kept)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from taskdef.config import RunConfig, SynthesizeConfig, flatten, paper_values
@@ -62,19 +63,21 @@ class Estimate:
 
 def estimate(definition: TaskDefinition, config: RunConfig) -> Estimate:
     """Work out sizes and calls from definition and settings alone."""
-    samples = config.synthesize.samples
-    by_construction = config.instructor.startswith("procedural:")
+    human = config.synthesize.human
+    samples = config.synthesize.samples if human.file is None else human.rows or _lines(human.file)
     adapted = samples if config.adapt.enabled else 0
     pool = samples + adapted
     selected = pool if config.select.strategy == "all" else min(config.select.size, pool)
     steps = config.train.most_steps(selected)
     rows = _test_rows(definition, config)
     models = 2 if config.warm_up.mode == "never" else 3
+    written = human.file is None
+    by_construction = config.instructor.startswith("procedural:")
     return Estimate(
-        keyword_calls=1 if definition.passages and config.retrieve.method != "none" else 0,
-        pattern_calls=1 if definition.demos and _asks_for_pattern(config.synthesize) else 0,
-        drafts=samples,
-        most_drafts=math.ceil(samples * config.synthesize.max_draft_factor),
+        keyword_calls=1 if written and definition.passages and config.retrieve.method != "none" else 0,
+        pattern_calls=1 if written and definition.demos and _asks_for_pattern(config.synthesize) else 0,
+        drafts=samples if written else 0,
+        most_drafts=math.ceil(samples * config.synthesize.max_draft_factor) if written else 0,
         synthesize=config.synthesize,
         passages=config.retrieve.passages if definition.passages and config.retrieve.method != "none" else 0,
         votes=0 if by_construction else config.synthesize.votes,
@@ -152,15 +155,20 @@ def _stage_lines(definition: TaskDefinition, config: RunConfig, sizes: Estimate)
         retrieving = [f"{libraries}, {passages}", "1 instructor call for keywords"]
     else:
         retrieving = ["no libraries: samples are written from the definition alone"]
+    synthesizing = [
+        f"{sizes.drafts:,} samples wanted, at most {sizes.most_drafts:,} drafts{votes}",
+        f"{sizes.pattern_calls} instructor call for the demos' pattern"
+        if sizes.pattern_calls
+        else _writing_text(sizes),
+    ]
+    if config.synthesize.human.file is not None:
+        rows_wanted = config.synthesize.human.rows
+        retrieving = ["nothing: samples are human examples"]
+        synthesizing = [f"{f'{rows_wanted:,}' if rows_wanted else 'all'} rows of {config.synthesize.human.file}"]
     rows = "rows not counted yet" if sizes.test_rows is None else f"{sizes.test_rows:,} rows"
     return {
         Stage.RETRIEVE: retrieving,
-        Stage.SYNTHESIZE: [
-            f"{sizes.drafts:,} samples wanted, at most {sizes.most_drafts:,} drafts{votes}",
-            f"{sizes.pattern_calls} instructor call for the demos' pattern"
-            if sizes.pattern_calls
-            else _writing_text(sizes),
-        ],
+        Stage.SYNTHESIZE: synthesizing,
         Stage.ADAPT: [f"{sizes.greedy_attempts:,} greedy attempts", _warm_up_line(config), rewriting],
         Stage.SELECT: [
             _scoring_line(config, sizes),
@@ -213,9 +221,16 @@ def _test_rows(definition: TaskDefinition, config: RunConfig) -> int | None:
         return 0
     if definition.test.path is None or not definition.test.path.is_file():
         return limit
-    with definition.test.path.open("rb") as file:
-        rows = sum(1 for line in file if line.strip())
+    rows = _lines(definition.test.path)
     return rows if limit is None else min(rows, limit)
+
+
+def _lines(path: Path) -> int:
+    """Lines of a file that hold something; 0 where there is none."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
 
 
 def _shown(value: Any) -> str:

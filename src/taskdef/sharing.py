@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from taskdef.config import digest
 from taskdef.errors import RunError
@@ -29,8 +30,21 @@ class Part:
 
     files: tuple[str, ...]
     """Files and folders; some need not be there."""
-    key: Callable[[RunDirectory], str]
-    """Equal for two runs in which these files are the same."""
+    depends: Callable[[RunDirectory], Any]
+    """The definition's parts and the settings that these files depend on."""
+    inputs: Stage | None
+    """The stage whose inputs they depend on too; None where no sample is in them."""
+
+    def expected_key(self, run: RunDirectory) -> str:
+        """The key by settings alone, before any stage is done: what will be shared as far as settings tell."""
+        return digest([self.files, self.depends(run)])
+
+    def key(self, run: RunDirectory) -> str:
+        """Equal for two runs in which these files are the same."""
+        if self.inputs is not None:
+            return digest([self.expected_key(run), run.stage(self.inputs).inputs()])
+        test_file = run.stage(Stage.SYNTHESIZE).manifest().summary.get("test_set")
+        return digest([self.expected_key(run), test_file])
 
 
 def stage_key(run: RunDirectory, stage: Stage) -> str:
@@ -56,6 +70,9 @@ def share_stage(source: StageDirectory, target: StageDirectory) -> None:
             "which was redone since",
             next_step=f"remove {target.run.quoted_path}, or keep it under another name",
         )
+    if target.stage is Stage.TRAIN:  # before the stage, so that no model is missing where the stage counts as done
+        remove_folder(target.run.model_path)
+        shutil.copytree(source.run.model_path, target.run.model_path, copy_function=_link_or_copy)
     unfinished = target.path.with_name(f".{target.path.name}.tmp")
     remove_folder(unfinished)
     remove_folder(target.path)
@@ -92,40 +109,41 @@ def share_parts(target: StageDirectory, donors: Iterable[RunDirectory]) -> dict[
     return found
 
 
-def _before_rewriting(run: RunDirectory) -> str:
+def _before_rewriting(run: RunDirectory) -> Any:
     """Greedy attempts and the warm-up do not depend on whether samples are rewritten afterwards."""
-    settings = run.settings_upto(Stage.ADAPT, without=("adapt",))
-    return digest([run.definition.model_dump(mode="json"), settings, run.stage(Stage.ADAPT).inputs()])
+    return [run.definition.model_dump(mode="json"), run.settings_upto(Stage.ADAPT, without=("adapt",))]
 
 
-def _all_scored(run: RunDirectory) -> str:
+def _all_scored(run: RunDirectory) -> Any:
     """A fixed number of attempts on every sample does not depend on which samples are chosen by them."""
     if run.config.select.rollouts == "adaptive":
-        return digest([str(run.path), "attempts made for this choice"])
+        return str(run.path)  # these were made for this choice
     settings = run.settings_upto(Stage.SELECT, without=("select.strategy", "select.size", "select.agreement"))
-    return digest([run.definition.model_dump(mode="json"), settings, run.stage(Stage.SELECT).inputs()])
+    return [run.definition.model_dump(mode="json"), settings]
 
 
-def _base_on_test_rows(run: RunDirectory) -> str:
+def _base_on_test_rows(run: RunDirectory) -> Any:
     """What the base model answers greedily to the test rows depends on no sample and on no seed."""
     definition = run.definition.model_dump(mode="json", exclude={"demos", "passages", "domains"})
-    config = run.config.model_dump(mode="json", include={"base_model", "policy", "verify", "evaluate"})
-    test_file = run.stage(Stage.SYNTHESIZE).manifest().summary.get("test_set")
-    return digest([definition, config, test_file])
+    return [definition, run.config.model_dump(mode="json", include={"base_model", "policy", "verify", "evaluate"})]
 
 
-def _warm_up_on_test_rows(run: RunDirectory) -> str:
-    return digest([_base_on_test_rows(run), _before_rewriting(run)])
+def _warm_up_on_test_rows(run: RunDirectory) -> Any:
+    return [_base_on_test_rows(run), _before_rewriting(run)]
 
 
 PARTS: Mapping[Stage, tuple[Part, ...]] = {
     Stage.ADAPT: (
-        Part(("attempts-base.jsonl", "warm_up.json", "warm-up", "attempts-warm_up.jsonl"), _before_rewriting),
+        Part(
+            ("attempts-base.jsonl", "warm_up.json", "warm-up", "attempts-warm_up.jsonl"),
+            _before_rewriting,
+            inputs=Stage.ADAPT,
+        ),
     ),
-    Stage.SELECT: (Part(("attempts.jsonl",), _all_scored),),
+    Stage.SELECT: (Part(("attempts.jsonl",), _all_scored, inputs=Stage.SELECT),),
     Stage.EVALUATE: (
-        Part(("attempts-base.jsonl",), _base_on_test_rows),
-        Part(("attempts-warm_up.jsonl",), _warm_up_on_test_rows),
+        Part(("attempts-base.jsonl",), _base_on_test_rows, inputs=None),
+        Part(("attempts-warm_up.jsonl",), _warm_up_on_test_rows, inputs=Stage.ADAPT),
     ),
 }
 

@@ -146,8 +146,10 @@ def progress_on_stderr() -> Iterator[LineProgress | TerminalProgress]:
 
 
 @contextlib.contextmanager
-def going_on_with(path: Path) -> Iterator[None]:
+def going_on_with(path: Path, *, verb: str = "run", file: str = "run.yaml") -> Iterator[None]:
     """Around work on the run at ``path``: Ctrl-C (and SIGTERM) and a bad disk become errors that say how to go on.
+
+    ``verb`` goes on with it once ``file`` stands there.
 
     Raises Stopped for Ctrl-C; RunError for a full disk, and for a file of the run that cannot be read or written.
     """
@@ -155,8 +157,8 @@ def going_on_with(path: Path) -> Iterator[None]:
 
     def onward() -> str:
         # Before run.yaml stands, the directory is no run yet, and only the first command knows what it was to be.
-        begun = (path / "run.yaml").exists()
-        return f"go on with: taskdef run {shlex.quote(str(path))}" if begun else "repeat the same command"
+        begun = (path / file).exists()
+        return f"go on with: taskdef {verb} {shlex.quote(str(path))}" if begun else "repeat the same command"
 
     def stop(*_: object) -> None:
         nonlocal asked

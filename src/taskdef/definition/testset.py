@@ -107,6 +107,23 @@ def read_raw_rows(definition: TaskDefinition, limit: int | None = None) -> list[
     return rows
 
 
+def read_human_rows(definition: TaskDefinition, path: Path) -> list[RawRow]:
+    """Rows of a file of human examples: its ``input`` and ``output``, or else what the test set's templates make of it.
+
+    Raises TestSetError where it cannot be read.
+    """
+    if not path.is_file():
+        raise TestSetError(
+            f"{path}: the human examples cannot be read: no such file",
+            next_step="give a file of JSON lines with `input` and `output`",
+        )
+    own = definition.test or TestSource(path=path)
+    first = next((fields for _, _, fields in _local_rows(path)), {})
+    plain = "input" in first and "output" in first
+    source = TestSource(path=path) if plain else own.model_copy(update={"path": path, "hub": None})
+    return read_raw_rows(definition.model_copy(update={"test": source}))
+
+
 def _local_rows(path: Path) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
     try:
         with path.open(encoding="utf-8") as file:
