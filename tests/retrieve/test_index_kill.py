@@ -1,6 +1,7 @@
 """Builds and updates that are killed, and two at once: what is found afterwards is what a clean build finds."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,30 +52,48 @@ def found(library: Path, cache: Path) -> list[list[tuple[str, str, float]]]:
     return [[(p.id, p.text, p.score) for p in index.search(query, 1000)] for query in QUERIES]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def change_files(library: Path, chance: random.Random) -> None:
+    for _ in range(8):
+        write_file(library, chance.randrange(30), chance)
+    (library / f"{chance.randrange(30):02}.txt").unlink(missing_ok=True)
+
+
+def kill_one(library: Path, cache: Path, longest: float, chance: random.Random) -> bool:
+    """Start a build or an update and kill it at some moment; False where it was done before."""
+    process = start(library, cache)
+    time.sleep(chance.uniform(0, longest))
+    process.kill()
+    return process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_kills_leave_an_index_that_becomes_the_clean_one(tmp_path: Path, kills: int) -> None:
     library, cache = tmp_path / "library", tmp_path / "cache"
     library.mkdir()
     chance = random.Random(kills)
     for number in range(20):
         write_file(library, number, chance)
+    timed = start(library, tmp_path / "timed")
     begun = time.monotonic()
-    assert start(library, tmp_path / "timed").wait() == 0
-    duration = time.monotonic() - begun
-    killed = finished = 0
-    while killed < kills:
-        process = start(library, cache)
-        time.sleep(chance.uniform(0, 0.7 * duration))
-        process.kill()
-        if process.wait() == -signal.SIGKILL:
+    assert timed.wait() == 0
+    longest = 0.9 * (time.monotonic() - begun)
+
+    killed = 0
+    while killed < kills:  # while it is built: each goes on where the one before was killed
+        if kill_one(library, cache, longest, chance):
             killed += 1
         else:
-            finished += 1
-        if finished or killed % 3 == 2:  # a library that goes on changing: under half-built indexes, and built ones
-            for _ in range(8):
-                write_file(library, chance.randrange(30), chance)
-            (library / f"{chance.randrange(30):02}.txt").unlink(missing_ok=True)
+            shutil.rmtree(cache)
+    assert start(library, cache).wait() == 0
     assert found(library, cache) == found(library, tmp_path / "clean")
+
+    killed = 0
+    while (
+        killed < kills
+    ):  # while it is extended: files added, changed and removed under a whole index or a half-done one
+        change_files(library, chance)
+        killed += kill_one(library, cache, longest, chance)
+    assert found(library, cache) == found(library, tmp_path / "clean again")
     (index,) = (cache / "indexes").iterdir()
     names = {path.name for path in index.iterdir()}
     assert {name for name in names if not name.startswith("alive-")} == {".lock", "state.json", "parts"}
