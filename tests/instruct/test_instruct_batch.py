@@ -238,6 +238,23 @@ def test_a_line_that_cannot_be_read_is_a_fault_of_its_request_alone(tmp_path: Pa
     assert len(server.asked) == 5
 
 
+def test_a_file_that_is_cut_on_its_way_is_fetched_again_before_anything_is_paid_for_twice() -> None:
+    whole: dict[str, bytes] = {}
+
+    def cut_once(method: str, path: str, number: int) -> Reply | None:
+        name = "file-output_file_id-batch_0"
+        if path == "/files/*/content":
+            whole.setdefault(name, server.files[name])
+            server.files[name] = whole[name] if number else whole[name][: len(whole[name]) // 2]
+        return None
+
+    with batch_server(echo) as server:
+        server.trouble = cut_once
+        answers = run(chat_over(server), *(request(str(n)) for n in range(4)))
+    assert [answer.text for answer in answers] == [f"answer to {n}" for n in range(4)]
+    assert len(server.asked) == 4
+
+
 @pytest.mark.parametrize(
     ("status", "path", "message", "next_step"),
     [
@@ -284,7 +301,9 @@ def test_weak_minutes_of_the_server_are_no_faults_of_the_requests(tmp_path: Path
 
     path = tmp_path / "ledger.sqlite"
     with batch_server(echo, looks=3, trouble=weak) as server:
-        answers = run(chat_over(server, path, pace=Pace(**{**vars(FAST), "first_contact": 5})), request("a"))
+        answers = run(
+            chat_over(server, path, pace=Pace(**{**vars(FAST), "first_contact": 9, "longest_silence": 9})), request("a")
+        )
     assert answers[0].text == "answer to a"
     totals = Ledger(path, read_only=True).totals()
     assert (totals.requests, totals.failed_tries, len(server.asked)) == (1, 0, 1)

@@ -124,6 +124,18 @@ def test_the_vote_is_asked_count_times_without_showing_any_solution() -> None:
     assert "#### 7" not in asked.prompt
 
 
+@pytest.mark.parametrize("force_form", [False, True])
+def test_a_vote_that_the_token_limit_cut_is_none(force_form: bool) -> None:
+    class Cut(Listening):
+        async def ask(self, request: ChatRequest, count: int) -> Reply:
+            whole, cut = Choice('{"output": "#### 125"}', "stop"), Choice('{"output": "#### 12', "length")
+            return Reply((whole, cut, whole)[:count], None)
+
+    voting = prompted("listening", Cut(), force_form=force_form)
+    answers = asyncio.run(voting.answer(DEFINITION, SAMPLE.input, count=3, temperature=0.5))
+    assert answers == ["#### 125" if force_form else '{"output": "#### 125"}'] * 2
+
+
 def test_a_forced_form_goes_into_the_schemas_of_drafts_and_answers() -> None:
     chat = Listening()
     forcing = prompted("listening", chat, force_form=True)

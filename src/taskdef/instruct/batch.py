@@ -36,6 +36,8 @@ DRAFTS_OF_A_BATCH = 50_000
 """A batch takes hours, so that the drafts of one should fill it."""
 _MOST_REFUSALS = 3
 """Batches in a row that the server does not take because of single lines; then it is no matter of single lines."""
+_MOST_DOWNLOADS = 3
+"""Of files that hold fewer lines than the server counts: a file that is cut on its way would be paid for twice."""
 _QUEUE_IS_FULL = "token_limit_exceeded"
 _SLICES = 4
 _BETWEEN_BREATHS = 1_000
@@ -274,13 +276,25 @@ class Batches:
             await self._make_do_without(batch, found)
             return
         self._refusals = 0
+        for attempt in range(_MOST_DOWNLOADS):
+            if await self._download(batch, found) >= _answered(found):
+                break
+            if attempt + 1 < _MOST_DOWNLOADS:
+                await asyncio.sleep(self._pace.first_poll)
+        if lost := sum(not self._lines[number].completion.done() for number in batch.lines if number in self._lines):
+            self._say(f"batch {batch.name}: {lost:,} answers are not in the server's files, and are asked for again")
+        missing = Fault(FaultKind.NO_COMPLETION, f"{batch.name} ({found.status}) holds no line for it that can be read")
+        self._fail(batch.lines, missing)
+
+    async def _download(self, batch: Batch, found: Any) -> int:
+        """Give each request what the batch's files hold for it; gives how many lines they hold."""
+        read: set[str] = set()
         with tempfile.TemporaryDirectory(prefix="taskdef-batch-") as folder:
             path = Path(folder) / "lines.jsonl"
             for file_id in filter(None, (found.output_file_id, found.error_file_id)):
                 if await self._api.download(file_id, path):
-                    await self._deliver(batch, path)
-        missing = Fault(FaultKind.NO_COMPLETION, f"{batch.name} ({found.status}) holds no line for it that can be read")
-        self._fail(batch.lines, missing)
+                    read |= await self._deliver(batch, path)
+        return len(read)
 
     async def _until_over(self, batch: Batch) -> Any:
         assert batch.batch_id is not None
@@ -300,8 +314,10 @@ class Batches:
             await asyncio.sleep(wait)
             wait = min(1.5 * wait, self._pace.longest_poll)
 
-    async def _deliver(self, batch: Batch, path: Path) -> None:
+    async def _deliver(self, batch: Batch, path: Path) -> set[str]:
+        read = set()
         for count, (custom_id, record) in enumerate(output_lines(path)):
+            read.add(custom_id)
             number = int(custom_id) if custom_id.isascii() and custom_id.isdigit() else -1
             line = self._lines.get(number) if number in batch.lines else None
             if line is not None and not line.completion.done():
@@ -311,6 +327,7 @@ class Batches:
                     line.completion.set_exception(fault)
             if count % _BETWEEN_BREATHS == 0:
                 await asyncio.sleep(0)  # what has come is put on record meanwhile
+        return read
 
     async def _make_do_without(self, batch: Batch, found: Any) -> None:
         """The server took the file and then found something wrong: nothing of it was run."""
@@ -397,6 +414,12 @@ class Batches:
                 done.exception()  # Ctrl-C in its midst, which the whole process has heard of
 
         task.add_done_callback(forget)
+
+
+def _answered(found: Any) -> int:
+    """How many lines the files of a batch should hold at least, as far as the server says."""
+    counts = found.request_counts
+    return (counts.completed or 0) + (counts.failed or 0) if counts else 0
 
 
 def _one_by_one() -> Fault:

@@ -88,15 +88,14 @@ class PromptedInstructor:
     async def answer(
         self, definition: TaskDefinition, sample_input: str, *, count: int, temperature: float
     ) -> list[str]:
-        """``count`` independent outputs; those that failed for good are left out."""
+        """``count`` independent outputs; those that failed for good, or that the token limit cut, are left out: #### 12
+        may be the beginning of #### 125, and half a solution is no vote."""
         prompt = render("answer", definition=definition, sample_input=sample_input)
         schema = forced_answer_schema(definition.answer, self._max_tokens) if self._force_form else None
         request = ChatRequest("answer", prompt, temperature, self._max_tokens, schema)
         answers = await self._chat.complete_many(request, count)
-        if not self._force_form:
-            return [answer.text for answer in answers]
-        # One that the token limit cut is none: #### 12 may be the beginning of #### 125.
-        return [read_output(answer.text) or answer.text for answer in answers if answer.finish_reason != "length"]
+        whole = [answer.text for answer in answers if answer.finish_reason != "length"]
+        return [read_output(text) or text for text in whole] if self._force_form else whole
 
     async def rewrite(
         self,
