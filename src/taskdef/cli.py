@@ -398,7 +398,8 @@ def compare(
         ),
     )
     if dry_run:
-        from taskdef.compare.outlook import Assumptions, print_outlook
+        from taskdef.compare.outlook import print_outlook
+        from taskdef.compare.reckoning import Assumptions
 
         print_outlook(comparison, Assumptions.given(assume or []))
         return
