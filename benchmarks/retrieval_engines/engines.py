@@ -58,8 +58,9 @@ def build_taskdef(path: Path, count: int, folder: Path) -> None:
 
 
 def query_taskdef(folder: Path, count: int, words: list[str]) -> list[Result]:
-    from taskdef.retrieve.index import Index, open_library
+    from taskdef.retrieve.index import Index
     from taskdef.retrieve.index_state import IndexState
+    from taskdef.retrieve.open_library import open_library
     from taskdef.retrieve.tokens import Analysis
 
     state = IndexState.read(folder)

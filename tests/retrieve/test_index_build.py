@@ -13,9 +13,10 @@ from taskdef.errors import LibraryError
 from taskdef.progress import SilentProgress
 from taskdef.records import Passage, PassageSource
 from taskdef.retrieve import index_build, part_build, stored
-from taskdef.retrieve.index import Index, open_library
+from taskdef.retrieve.index import Index
 from taskdef.retrieve.index_build import update_index
 from taskdef.retrieve.index_state import PARTS, STATE, IndexState
+from taskdef.retrieve.open_library import open_library
 from taskdef.retrieve.stored import index_folder, open_libraries
 from taskdef.retrieve.tokens import build_analysis
 

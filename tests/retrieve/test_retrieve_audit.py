@@ -96,6 +96,13 @@ def test_too_few_grades_ask_for_more(grader: str, command: str) -> None:
     assert lines[2:] == [f"it is not sure that half of them are usable; to know better: {command}"]
 
 
+def test_where_all_are_graded_no_more_are_asked_for() -> None:
+    lines = audit_lines(replace(audited(5, 10, 0.24, 0.76), among=10), "runs/x")
+    assert lines[2:] == ["it is not sure that half of them are usable; all of them are graded"]
+    lines = audit_lines(replace(audited(5, 10, 0.24, 0.76), among=25), "runs/x")
+    assert lines[2].endswith("taskdef retrieve runs/x --audit --grades 25")
+
+
 def test_without_a_grade_nothing_is_claimed() -> None:
     assert audit_lines(sum_up(grades(None, None), "m", 100), "runs/x") == [
         "0 of 100 passages graded by m: 0 relevant, 0 partly, 0 irrelevant; 2 more without a grade that could be read",

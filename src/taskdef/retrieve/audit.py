@@ -16,6 +16,8 @@ from taskdef.instruct.protocol import Instructor
 from taskdef.progress import Progress
 from taskdef.records import Grade, Passage, Relevance, TaskDefinition
 
+BY_HAND = "a person"
+"""The grader's name where somebody at the terminal grades."""
 POOR_BELOW = 0.5
 """Share of usable passages under which most drafts are written from something else than the task's subject."""
 
@@ -118,14 +120,11 @@ def audit_lines(audit: Audit, run: str) -> list[str]:
             "  or without passages, and compare: --set retrieve.method=none",
         ]
     elif audit.may_be_poor:
-        lines.append(f"it is not sure that half of them are usable; to know better: {_more(audit, run)}")
+        how = f"to know better: {_more(audit, run)}" if audit.graded < audit.among else "all of them are graded"
+        lines.append(f"it is not sure that half of them are usable; {how}")
     return lines
 
 
 def _more(audit: Audit, run: str) -> str:
     by_hand = " --by-hand" if audit.grader == BY_HAND else ""
-    return f"taskdef retrieve {run} --audit{by_hand} --grades {4 * max(1, audit.graded)}"
-
-
-BY_HAND = "a person"
-"""The grader's name where somebody at the terminal grades."""
+    return f"taskdef retrieve {run} --audit{by_hand} --grades {min(4 * audit.graded, audit.among)}"

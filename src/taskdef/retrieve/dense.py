@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from taskdef.errors import LibraryError
 from taskdef.policy.builtin import cache_folder
 from taskdef.progress import Progress
-from taskdef.retrieve.index import Hit, Index
+from taskdef.retrieve.index import Index
 from taskdef.retrieve.language_models import Embedder
 from taskdef.retrieve.part import Part
+from taskdef.retrieve.ranking import Hit
 
 _IN_A_FILE = 4096
 _AT_ONCE = 128

@@ -15,72 +15,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskdef.progress import SilentProgress
 from taskdef.records import Passage
-from taskdef.retrieve.index_state import PARTS, IndexState
+from taskdef.retrieve.open_library import OpenLibrary, open_library
 from taskdef.retrieve.part import Part
-from taskdef.retrieve.tokens import Analysis, build_analysis, words_of
+from taskdef.retrieve.ranking import Best, Hit, Ranking
+from taskdef.retrieve.tokens import build_analysis, words_of
 
 K1 = 1.5
 B = 0.75
 """The defaults of rank-bm25 and bm25s."""
-
-
-@dataclass(frozen=True)
-class _SearchedPart:
-    """A part of one library, with what decides the order of equal scores."""
-
-    content: Part
-    alive: NDArray[np.bool_] | None
-    """Which passages are searched; None: all."""
-    run_starts: NDArray[np.int64]
-    run_ranks: NDArray[np.int64]
-    """Of the runs' files, in the library's order."""
-    run_firsts: NDArray[np.int64]
-
-    def order(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """File and position in it, for passages of this part."""
-        runs = np.searchsorted(self.run_starts, numbers, side="right") - 1
-        return self.run_ranks[runs], self.run_firsts[runs] + numbers - self.run_starts[runs]
-
-
-@dataclass(frozen=True)
-class OpenLibrary:
-    """A library's index, opened for searching."""
-
-    parts: tuple[_SearchedPart, ...]
-    analysis: Analysis
-    passages: int
-    terms: int
-    """The lengths of all passages added up."""
-    weight: float = 1.0
-    """Its scores are multiplied by this."""
-
-
-class Hit(NamedTuple):
-    """A passage as the index knows it, before its text is read."""
-
-    part: int
-    """Number of its part among all libraries' parts."""
-    number: int
-    """Its number in the part."""
-
-
-@dataclass(frozen=True)
-class _Ranking:
-    """The best passages, best first: score, number of the part among all libraries' parts, and number in it."""
-
-    scores: NDArray[np.float64]
-    parts: NDArray[np.int64]
-    numbers: NDArray[np.int64]
-
-    def hits(self) -> list[Hit]:
-        return [Hit(*place) for place in zip(self.parts.tolist(), self.numbers.tolist(), strict=True)]
 
 
 class Index:
@@ -160,14 +109,14 @@ class Index:
         ``keyed`` gives every part's number with its keys (passages x columns), all above 0.
         """
         wanted = count * len(self._libraries)  # a text stands at most once in each
-        best = [_Best(wanted) for _ in range(columns)]
+        best = [Best(wanted) for _ in range(columns)]
         for number, keys in keyed:
             alive = self._parts[number].alive
             for column, of_column in zip(keys.T, best, strict=True):
                 of_column.add(number, column if alive is None else np.where(alive, column, 0))
         return [self._first_hits(self._ordered(*of_column.arrays(), wanted), count) for of_column in best]
 
-    def _first_hits(self, ranking: _Ranking, count: int) -> list[Hit]:
+    def _first_hits(self, ranking: Ranking, count: int) -> list[Hit]:
         hits = ranking.hits()
         return [hits[i] for i in self._first_of_equals(ranking)][:count] if len(self._libraries) > 1 else hits
 
@@ -181,14 +130,14 @@ class Index:
             places = wanted.get(part, [])
             scores[places] = of_part[[hits[place].number for place in places]]
         places_of = np.array(hits, dtype=np.int64).reshape(-1, 2)
-        ranking = _Ranking(scores, places_of[:, 0], places_of[:, 1])
+        ranking = Ranking(scores, places_of[:, 0], places_of[:, 1])
         return self._read(ranking)
 
-    def _search(self, query: str, count: int, k1: float, b: float) -> _Ranking:
+    def _search(self, query: str, count: int, k1: float, b: float) -> Ranking:
         words = self._query_terms(query)
         return self._distinct(lambda wanted: self._rank(words, wanted, k1, b), count)
 
-    def _distinct(self, rank: Callable[[int], _Ranking], count: int) -> _Ranking:
+    def _distinct(self, rank: Callable[[int], Ranking], count: int) -> Ranking:
         """The first ``count`` of a ranking; where there are several libraries, without the texts that came before."""
         wanted = count
         while True:
@@ -197,7 +146,7 @@ class Index:
                 return ranking
             chosen = self._first_of_equals(ranking)[:count]
             if len(chosen) >= count or len(ranking.scores) < wanted:
-                return _Ranking(ranking.scores[chosen], ranking.parts[chosen], ranking.numbers[chosen])
+                return Ranking(ranking.scores[chosen], ranking.parts[chosen], ranking.numbers[chosen])
             wanted *= 2
 
     def _query_terms(self, query: str) -> Counter[tuple[bytes | None, ...]]:
@@ -205,8 +154,8 @@ class Index:
         words = words_of(query.encode("utf-8", "replace"))
         return Counter(zip(*(library.analysis.terms(words) for library in self._libraries), strict=True))
 
-    def _rank(self, words: Counter[tuple[bytes | None, ...]], count: int, k1: float, b: float) -> _Ranking:
-        best = _Best(count)
+    def _rank(self, words: Counter[tuple[bytes | None, ...]], count: int, k1: float, b: float) -> Ranking:
+        best = Best(count)
         for number, scores in self._scored_parts(words, k1, b):
             best.add(number, scores)
         return self._ordered(*best.arrays(), count)
@@ -240,16 +189,16 @@ class Index:
 
     def _ordered(
         self, scores: NDArray[np.float64], parts: NDArray[np.int64], numbers: NDArray[np.int64], count: int
-    ) -> _Ranking:
+    ) -> Ranking:
         ranks, positions = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
         for number in np.unique(parts):
             here = parts == number
             ranks[here], positions[here] = self._parts[number].order(numbers[here])
         libraries = np.array(self._library_of, dtype=np.int64)[parts]
         order = np.lexsort((positions, ranks, libraries, -scores))[:count]
-        return _Ranking(scores[order], parts[order], numbers[order])
+        return Ranking(scores[order], parts[order], numbers[order])
 
-    def _first_of_equals(self, ranking: _Ranking) -> list[int]:
+    def _first_of_equals(self, ranking: Ranking) -> list[int]:
         seen: set[int] = set()
         first = []
         for i in range(len(ranking.scores)):
@@ -259,7 +208,7 @@ class Index:
                 first.append(i)
         return first
 
-    def _read(self, ranking: _Ranking) -> list[Passage]:
+    def _read(self, ranking: Ranking) -> list[Passage]:
         """The passages of a ranking, in its order; read part by part, each from its beginning to its end."""
         found: dict[int, Passage] = {}
         for part in np.unique(ranking.parts).tolist():
@@ -271,57 +220,6 @@ class Index:
                 text, name, source = content
                 found[place] = Passage(id=prefix + name, text=text, source=source, score=score)
         return [found[place] for place in range(len(found))]
-
-
-class _Best:
-    """Collects passages part by part and lets go of those that can no longer be among the best ``count``."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._least = 0.0
-        self._held: list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]] = []
-        self._size = 0
-
-    def add(self, part: int, scores: NDArray[np.float64]) -> None:
-        numbers = np.flatnonzero(scores >= self._least if self._least else scores > 0)
-        self._held.append((scores[numbers], np.full(len(numbers), part), numbers))
-        self._size += len(numbers)
-        if self._size > 4 * self._count:
-            self._held = [self.arrays()]
-            self._size = len(self._held[0][0])
-
-    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """Scores, parts and numbers of the best ``count``, and of all that have the last one's score."""
-        if not self._held:
-            return np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
-        scores, parts, numbers = (np.concatenate(column) for column in zip(*self._held, strict=True))
-        if len(scores) > self._count:
-            self._least = float(np.partition(scores, -self._count)[-self._count])
-            kept = scores >= self._least
-            scores, parts, numbers = scores[kept], parts[kept], numbers[kept]
-        return scores, parts, numbers
-
-
-def open_library(folder: Path, state: IndexState, analysis: Analysis, weight: float = 1.0) -> OpenLibrary:
-    """Open the index in a folder, whose state is complete. The caller holds its lock; from then on the folder may be
-    changed or removed. Raises OSError or ValueError where a file is missing or damaged."""
-    rank = {name: number for number, name in enumerate(state.files)}
-    alive = np.fromfile(folder / state.alive, dtype=bool) if state.alive else None
-    parts = []
-    start = 0
-    for part in state.parts:
-        here = None if alive is None else alive[start : start + part.passages]
-        start += part.passages
-        parts.append(
-            _SearchedPart(
-                Part(folder / PARTS / part.name),
-                None if here is None or here.all() else here,
-                np.array([run.start for run in part.runs], dtype=np.int64),
-                np.array([rank[run.file] for run in part.runs], dtype=np.int64),
-                np.array([run.first for run in part.runs], dtype=np.int64),
-            )
-        )
-    return OpenLibrary(tuple(parts), analysis, state.passages, state.terms, weight)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from taskdef.config import RetrieveConfig
 from taskdef.records import Passage
 from taskdef.retrieve.dense import DenseIndex
 from taskdef.retrieve.fusion import document_of, merge_rankings, spread_documents, take_turns
-from taskdef.retrieve.index import Hit, Index
+from taskdef.retrieve.index import Index
 from taskdef.retrieve.keywords import Search
 from taskdef.retrieve.language_models import Reranker
+from taskdef.retrieve.ranking import Hit
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class LanguageModels:
     reranker: Reranker | None = None
 
 
+NO_MODELS = LanguageModels()
+
+
 def find_passages(
     index: Index,
     searches: Sequence[Search],
     config: RetrieveConfig,
     seed: int,
-    models: LanguageModels = LanguageModels(),  # frozen
+    models: LanguageModels = NO_MODELS,
 ) -> list[Passage]:
     """The passages that samples are written from, in the order they are used.
 

@@ -18,7 +18,7 @@ from taskdef.retrieve.files import KINDS
 from taskdef.retrieve.index import Index
 from taskdef.retrieve.keywords import build_searches
 from taskdef.retrieve.language_models import Embedder, Reranker
-from taskdef.retrieve.methods import LanguageModels, find_passages
+from taskdef.retrieve.methods import NO_MODELS, LanguageModels, find_passages
 from taskdef.retrieve.skips import SkipReason
 from taskdef.retrieve.stored import SearchedLibrary, open_libraries
 
@@ -101,7 +101,7 @@ async def retrieve_passages(
 def _load_models(index: Index, config: RetrieveConfig, progress: Progress) -> LanguageModels:
     """Those that the method needs, with all passages embedded."""
     if config.method not in ("bm25", "dense", "hybrid"):
-        return LanguageModels()
+        return NO_MODELS
     reranker = Reranker(config.reranker) if config.reranker is not None else None
     if config.method == "bm25":
         return LanguageModels(reranker=reranker)

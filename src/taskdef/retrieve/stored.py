@@ -21,10 +21,11 @@ from taskdef.progress import Progress
 from taskdef.records import Passage, PassageSource
 from taskdef.retrieve.documents import DocumentConverter
 from taskdef.retrieve.files import LibraryFile, library_files
-from taskdef.retrieve.index import Index, OpenLibrary, open_library
+from taskdef.retrieve.index import Index
 from taskdef.retrieve.index_build import locked, update_index
 from taskdef.retrieve.index_state import IndexState
 from taskdef.retrieve.library import iter_file_passages
+from taskdef.retrieve.open_library import OpenLibrary, open_library
 from taskdef.retrieve.skips import SkipLog, SkipReason
 from taskdef.retrieve.tokens import build_analysis
 
