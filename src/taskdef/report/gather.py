@@ -44,6 +44,8 @@ class Artifacts:
     test_rows: list[TestRow] = field(default_factory=list)
     held_out: dict[str, list[Attempt]] = field(default_factory=dict)
     """Each model's attempts on the test rows."""
+    analysis: dict[str, Any] = field(default_factory=dict)
+    """What ``taskdef analyze`` measured, where it was asked."""
 
     @property
     def next_stage(self) -> Stage | None:
@@ -92,6 +94,9 @@ def gather(run: RunDirectory) -> Artifacts:
         found["held_out"] = {
             model: directory.read_records(f"attempts-{model}.jsonl", Attempt) for model in found["evaluation"]["models"]
         }
+    analysis = run.path / "analysis" / "analysis.json"
+    if analysis.exists():
+        found["analysis"] = json.loads(analysis.read_bytes())
     return Artifacts(run=run, manifests=manifests, drops=drops, **found)
 
 

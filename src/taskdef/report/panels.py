@@ -23,8 +23,8 @@ class Panel:
     chart: Markup
 
 
-_RATE_LABELS = ("never solved", *(f"{low}% to {low + 10}%" for low in range(0, 100, 10)), "always solved")
-_RATE_TICKS = ((0, "0"), (3, ".25"), (5.5, ".5"), (8, ".75"), (11, "1"))
+RATE_LABELS = ("never solved", *(f"{low}% to {low + 10}%" for low in range(0, 100, 10)), "always solved")
+RATE_TICKS = ((0, "0"), (3, ".25"), (5.5, ".5"), (8, ".75"), (11, "1"))
 
 _CURVES: tuple[tuple[str, str, str, bool], ...] = (
     ("reward", "Reward", "mean over the step's completions", False),
@@ -55,12 +55,12 @@ def pass_rate_panels(artifacts: Artifacts) -> list[Panel]:
         ("Training set", f"selected by {artifacts.run.config.select.strategy}", artifacts.selected),
     ]
     stacks = [_rate_stacks(artifacts, samples) for _, _, samples in groups]
-    highest = max(sum(stack.counts[bar] for stack in group) for group in stacks for bar in range(len(_RATE_LABELS)))
+    highest = max(sum(stack.counts[bar] for stack in group) for group in stacks for bar in range(len(RATE_LABELS)))
     return [
         Panel(
             title,
             f"{number(len(samples))} samples: {what}",
-            bars(_RATE_LABELS, group, what=f"Pass rates, {title}", ticks=_RATE_TICKS, highest=highest, apart=(0, 11)),
+            bars(RATE_LABELS, group, what=f"Pass rates, {title}", ticks=RATE_TICKS, highest=highest, apart=(0, 11)),
         )
         for (title, what, samples), group in zip(groups, stacks, strict=True)
     ]
@@ -122,7 +122,7 @@ def _rate_stacks(artifacts: Artifacts, samples: Sequence[Sample]) -> list[Stack]
         rates = [rate.rate for rate in scored if rate.rate is not None]
         if rates:
             stacks.append(Stack(origin.value, origin.value, rate_bins(rates)))
-    return stacks or [Stack("samples", Origin.INITIAL.value, [0] * len(_RATE_LABELS))]
+    return stacks or [Stack("samples", Origin.INITIAL.value, [0] * len(RATE_LABELS))]
 
 
 def _length_edges(longest: int) -> list[int]:

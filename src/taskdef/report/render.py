@@ -20,6 +20,7 @@ from markupsafe import Markup
 from taskdef import __version__
 from taskdef.records import Drop, Origin, Stage, Verdict
 from taskdef.report import browse, text
+from taskdef.report.analysis import analysis_part
 from taskdef.report.diagnosis import diagnose
 from taskdef.report.fates import document_use, fate_tables, run_fates
 from taskdef.report.flow import draw_flow, flow_counts
@@ -79,6 +80,7 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
         "documents": document_use(fates, artifacts.passages),
         "fate_tables": fate_tables(artifacts, fates),
         "pass_rates": pass_rate_panels(artifacts),
+        "analysis": analysis_part(artifacts),
         "lengths": held_out_length_panels(artifacts),
         "curves": training_panels(artifacts),
         "sheets": browse.choose_sheets(artifacts),
