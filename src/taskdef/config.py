@@ -291,17 +291,6 @@ class DpoConfig(ScheduleConfig):
     """Where no attempt is correct, the sample's verified solution is the chosen side; else there is no pair."""
 
 
-class StepwiseConfig(ConfigPart):
-    """Where wrong responses went wrong, for per-step DPO (arXiv 2406.14532). K and the number of wrong responses are
-    the paper's, the rest is not known to us. Learning itself is set by ``train.dpo``."""
-
-    best_of: int = Field(default=5, ge=1)
-    """K: Q of a prefix is the chance that the best of K continuations is correct."""
-    rollouts: int = Field(default=20, ge=2)
-    """Rollouts of a prefix, from which Q is estimated: more than ``best_of``."""
-    temperature: float = Field(default=0.7, gt=0)
-    wrong_responses: int = Field(default=8, ge=1)
-    """Different wrong responses to a sample that are looked into, at most."""
 class PpoConfig(ConfigPart):
     """PPO (arXiv 1707.06347), the paper's second algorithm. No settings of the paper's own for it are known to us;
     gamma, lambda and the clips are the defaults of verl, the library of its code. Learning rate, batch, completions,
@@ -325,6 +314,17 @@ class PpoConfig(ConfigPart):
     """Weight of the value loss in the network that the head shares with the policy; 0: the head alone learns it."""
 
 
+class StepwiseConfig(ConfigPart):
+    """Where wrong responses went wrong, for per-step DPO (arXiv 2406.14532). K and the number of wrong responses are
+    the paper's, the rest is not known to us. Learning itself is set by ``train.dpo``."""
+
+    best_of: int = Field(default=5, ge=1)
+    """K: Q of a prefix is the chance that the best of K continuations is correct."""
+    rollouts: int = Field(default=20, ge=2)
+    """Rollouts of a prefix, from which Q is estimated: more than ``best_of``."""
+    temperature: float = Field(default=0.7, gt=0)
+    wrong_responses: int = Field(default=8, ge=1)
+    """Different wrong responses to a sample that are looked into, at most."""
     steps: Literal["sentences", "lines"] = "sentences"
     """What a step of a response is; line breaks end sentences too."""
     most_steps: int = Field(default=32, ge=1)
@@ -355,6 +355,7 @@ class TrainConfig(ConfigPart):
     """A model to start from in place of the starting model: a folder, for instance an earlier run's ``model/``."""
     sft: SftConfig = SftConfig()
     rft: RftConfig = RftConfig()
+    ppo: PpoConfig = PpoConfig()
     dpo: DpoConfig = DpoConfig()
     stepwise: StepwiseConfig = StepwiseConfig()
     adapter: Literal["none", "lora"] = "none"
@@ -366,7 +367,6 @@ class TrainConfig(ConfigPart):
     """Prompts a step."""
     epochs: float = Field(default=5.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
-    ppo: PpoConfig = PpoConfig()
     """Ends training earlier (or later) than ``epochs`` would."""
     temperature: float = Field(default=1.2, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -392,17 +392,6 @@ class TrainConfig(ConfigPart):
     save_every: int = Field(default=50, ge=1)
     """Steps between checkpoints."""
 
-    def steps(self, samples: int) -> int:
-        """Steps of the methods by rollouts on a training set of that many samples: rollouts are made once in each."""
-        steps_an_epoch = max(1, samples // min(self.batch, max(1, samples)))
-        return self.max_steps or max(1, round(self.epochs * steps_an_epoch))
-
-    def most_steps(self, samples: int) -> int:
-        """Steps on a training set of that many samples by ``method``, at most."""
-        if self.by_rollouts:
-            return self.steps(samples)
-        if self.method == "sft":
-            return self.sft.steps(samples)
     @field_validator("importance_sampling")
     @classmethod
     def _meant_for_the_loss(cls, value: str, given: ValidationInfo) -> str:
@@ -425,6 +414,17 @@ class TrainConfig(ConfigPart):
         """Whether ``method`` learns from completions that it samples at every step."""
         return self.method in ("grpo", "ppo", "rloo")
 
+    def steps(self, samples: int) -> int:
+        """Steps of the methods by rollouts on a training set of that many samples: rollouts are made once in each."""
+        steps_an_epoch = max(1, samples // min(self.batch, max(1, samples)))
+        return self.max_steps or max(1, round(self.epochs * steps_an_epoch))
+
+    def most_steps(self, samples: int) -> int:
+        """Steps on a training set of that many samples by ``method``, at most."""
+        if self.by_rollouts:
+            return self.steps(samples)
+        if self.method == "sft":
+            return self.sft.steps(samples)
         if self.method == "rft":
             return self.sft.steps(samples * (self.rft.most_solutions + self.rft.with_verified))
         if self.method == "dpo":
