@@ -151,8 +151,8 @@ def draw_votes(analysis: Analysis) -> Figure | None:
     ax.set_xlim(0, 1.02)
     ax.set_ylim(0, 1.12)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
-    ax.set_xlabel("Share of the votes for the label")
-    ax.set_ylabel("Label equals the human answer (%)")
+    ax.set_xlabel("Share of the votes for the label (above: labels)")
+    ax.set_ylabel("Equal to the human answer (%)")
     return figure
 
 
@@ -165,7 +165,7 @@ def _rate_shares(rates: Rates) -> list[float]:
 
 
 def _outline(ax: Axes, edges: Any, shares: Any, name: str, label: str | None = None) -> None:
-    ax.stairs(shares, edges, color=COLOURS[name], alpha=0.10, fill=True)
+    ax.stairs(shares, edges, color=COLOURS[name], alpha=0.07, fill=True)
     ax.stairs(shares, edges, color=COLOURS[name], linestyle=DASHES[name], linewidth=1.3, label=label or SET_NAMES[name])
 
 
