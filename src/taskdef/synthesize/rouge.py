@@ -10,6 +10,7 @@ from rapidfuzz.distance import Indel
 
 _TOKEN = re.compile(r"[^\W_]+")
 _SURROGATES = 0xD800
+_ROUNDING, _EQUAL = 1e-3, 1e-9
 
 
 class RougePool:
@@ -37,8 +38,10 @@ class RougePool:
         encoded = self._encode(text)
         if not encoded:  # nothing in common with anything, also not with another text without tokens
             return None
-        found = process.extractOne(encoded, self._encoded, scorer=Indel.normalized_similarity, score_cutoff=at_least)
-        return None if found is None else (found[1], self.texts[found[2]])
+        # rapidfuzz's own cutoff may miss a similarity that equals it: 0.8 of 4 in 10 tokens, say
+        margin = max(0.0, at_least - _ROUNDING)
+        found = process.extractOne(encoded, self._encoded, scorer=Indel.normalized_similarity, score_cutoff=margin)
+        return None if found is None or found[1] < at_least - _EQUAL else (found[1], self.texts[found[2]])
 
     def _encode(self, text: str) -> str:
         """Each token as one letter of an alphabet of its own, so that sequences of tokens compare as strings do."""
