@@ -1,6 +1,8 @@
 """Steps with their labels, worked out by hand from Q and the tokens."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,7 @@ def test_steps_are_labelled_by_what_they_still_lead_to(
     cap = run.config.train.stepwise.wrong_responses
     export_run(run, "stepwise", tmp_path / "steps.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
-    prompt = "1 + 2?\n\nEnd with #### and the number."
+    prompt = "1 + 2?\n\nEnd with #### and the number.\n"
     wrong = {"prompt": prompt, "completions": ["One.", "Two?", "#### 4"], "labels": [True, False, False]}
     right = [["Add.", "#### 3"], ["#### 3"]][:cap]
     assert rows == [
@@ -67,17 +69,35 @@ def test_steps_are_labelled_by_what_they_still_lead_to(
     assert capsys.readouterr().out.startswith(f"wrote {len(rows)} responses to ")
 
 
-def test_process_reward_training_takes_a_step(run: RunDirectory, tmp_path: Path, tiny_chat_llama: Path) -> None:
-    prm = pytest.importorskip("trl.experimental.prm", reason="the installed TRL has no PRMTrainer: 1.16 dropped it")
-    from datasets import Dataset
-    from transformers import AutoModelForTokenClassification
+TRAIN = """
+import sys
+from datasets import Dataset
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+from trl import PRMConfig, PRMTrainer
+rows, model, out = sys.argv[1:]
+arguments = PRMConfig(output_dir=out, max_steps=1, report_to="none", use_cpu=True, bf16=False, logging_steps=1,
+                      per_device_train_batch_size=2, gradient_checkpointing=False, save_strategy="no")
+trainer = PRMTrainer(
+    model=AutoModelForTokenClassification.from_pretrained(model, num_labels=2),
+    args=arguments,
+    train_dataset=Dataset.from_json(rows),
+    processing_class=AutoTokenizer.from_pretrained(model),
+)
+print([[label for label in row["labels"] if label != -100] for row in trainer.train_dataset])
+trainer.train()
+print(trainer.state.global_step, trainer.state.log_history[0]["loss"] > 0)
+"""
 
+
+@pytest.mark.slow
+def test_process_reward_training_takes_a_step(run: RunDirectory, tmp_path: Path, tiny_chat_llama: Path) -> None:
+    python = os.environ.get("TASKDEF_PRM_PYTHON")
+    if not python:
+        pytest.skip("TASKDEF_PRM_PYTHON names no Python whose TRL still has a PRMTrainer (0.24, say; 1.16 has none)")
     export_run(run, "stepwise", tmp_path / "steps.jsonl")
-    trainer = prm.PRMTrainer(
-        model=AutoModelForTokenClassification.from_pretrained(tiny_chat_llama, num_labels=2),
-        args=prm.PRMConfig(output_dir=str(tmp_path), max_steps=1, report_to="none", use_cpu=True, bf16=False),
-        train_dataset=Dataset.from_json(str(tmp_path / "steps.jsonl")),
-        processing_class=load_tokenizer(tiny_chat_llama),
-    )
-    trainer.train()
-    assert trainer.state.global_step == 1
+    words = [str(tmp_path / "steps.jsonl"), str(tiny_chat_llama), str(tmp_path / "out")]
+    done = subprocess.run([python, "-c", TRAIN, *words], capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line for line in done.stdout.splitlines() if line[:1] in "[1"]
+    assert lines[0].startswith("[[1, 0, 0], [1, 1]")
+    assert lines[-1] == "1 True"

@@ -15,9 +15,8 @@ from typing import Any
 
 from taskdef.errors import RunError
 from taskdef.export.rows import Rows
-from taskdef.export.samples import read_samples
-from taskdef.policy.prompting import task_prompt
-from taskdef.records import Sample, Stage, Verdict
+from taskdef.export.samples import read_samples, styled_prompt
+from taskdef.records import Stage, Verdict
 from taskdef.store import RunDirectory
 
 Decode = Callable[[list[int]], str]
@@ -44,11 +43,11 @@ def step_rows(run: RunDirectory) -> Rows:
     rows = [*_wrong(run, decode, left_out), *_correct(run, decode, frozenset(tokenizer.all_special_ids), left_out)]
     order = {sample_id: place for place, sample_id in enumerate(samples)}
     rows.sort(key=lambda row: order[row["sample_id"]])
-    return Rows([{"prompt": _prompt(run, samples[row["sample_id"]])} | row for row in rows], "responses", left_out)
-
-
-def _prompt(run: RunDirectory, sample: Sample) -> str:
-    return task_prompt(run.definition, sample.input)
+    return Rows(
+        [{"prompt": styled_prompt(run, samples[row["sample_id"]], "plain")} | row for row in rows],
+        "responses",
+        left_out,
+    )
 
 
 def _wrong(run: RunDirectory, decode: Decode, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
