@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from taskdef.policy import branches
 from taskdef.policy.sampling import _choose, batches_by_length, sample_completions
 from taskdef.policy.transformers_policy import TransformersPolicy, stop_token_ids
 
@@ -71,6 +72,31 @@ def test_shapes_and_that_completions_of_a_prompt_are_its_own(tiny_llama: Path, l
     cold = sample(policy, count=3, temperature=1e-4, max_new_tokens=5, stop_ids=frozenset())
     greedy = sample(policy, max_new_tokens=5, stop_ids=frozenset())
     assert cold == [group * 3 for group in greedy]
+
+
+@pytest.mark.parametrize("model", ["tiny_llama", "tiny_gemma", "tiny_qwen", "tiny_mistral"])
+def test_a_shared_cache_draws_what_copies_of_it_draw(
+    model: str, load_tiny: LoadTiny, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_tiny(request.getfixturevalue(model))
+    prompts = [*PROMPTS, list(range(30, 60))]  # longer than the windows of 16
+    monkeypatch.setattr(branches, "_GROWTH", 5)  # own caches grow four times
+    kept: list[int] = []
+    keep = branches.SharedBranches.keep
+    monkeypatch.setattr(
+        branches.SharedBranches, "keep", lambda self, rows: (kept.append(len(rows)), keep(self, rows))[1]
+    )
+    settings: dict[str, Any] = {
+        "count": 4,
+        "temperature": 1.0,
+        "max_new_tokens": 22,
+        "stop_ids": frozenset(range(0, 150, 6)),  # rows end at all steps, prompts with them
+    }
+    shared = sample(policy, prompts, **settings)
+    monkeypatch.setattr(branches, "supports_tree_attention", lambda _model: False)
+    assert shared == sample(policy, prompts, generator=torch.Generator().manual_seed(7), **settings)
+    assert len({len(ids) for group in shared for ids in group}) > 3
+    assert len(kept) > 2
 
 
 def test_the_same_seed_gives_the_same_completions(tiny_llama: Path, load_tiny: LoadTiny) -> None:

@@ -194,12 +194,12 @@ def test_groups_too_long_to_pack_take_the_stock_way(
         assert (apart.gradients[name] - gradient).norm() < 1e-4 * gradient.norm() + 1e-9, name
 
 
-def test_a_model_with_a_sliding_window_takes_the_stock_way(
-    tiny_gemma: Path, load_tiny: LoadTiny, sum_samples: list[Sample], tmp_path: Path
+def test_a_model_whose_layers_cannot_share_takes_the_stock_way(
+    tiny_lfm: Path, load_tiny: LoadTiny, sum_samples: list[Sample], tmp_path: Path
 ) -> None:
     ours, theirs = (
         one_step(
-            load_tiny(tiny_gemma), sum_samples[:2], tmp_path, stock=stock, rewards=HALF_A_SIGNAL, kl_coefficient=0.0
+            load_tiny(tiny_lfm), sum_samples[:2], tmp_path, stock=stock, rewards=HALF_A_SIGNAL, kl_coefficient=0.0
         )
         for stock in (False, True)
     )
