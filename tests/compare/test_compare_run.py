@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import pytest
-
 from taskdef.compare.comparison import Comparison
 from taskdef.compare.page import write_pages
 from taskdef.compare.results import read_results
@@ -32,11 +30,16 @@ def test_two_variants_share_what_is_the_same(make_comparison: Callable[..., Comp
     assert full.stage(Stage.ADAPT).manifest() == easy.stage(Stage.ADAPT).manifest()
     samples = json.loads((full.stage(Stage.SELECT).path / "manifest.json").read_text())["summary"]["scored"]
     # both choices from one scoring, one evaluation of the base model: 2 attempts a sample, and 6 rows, were taken over
-    greedy = full.stage(Stage.ADAPT).manifest().summary["solved"] + full.stage(Stage.ADAPT).manifest().summary["unsolved"]
+    greedy = (
+        full.stage(Stage.ADAPT).manifest().summary["solved"] + full.stage(Stage.ADAPT).manifest().summary["unsolved"]
+    )
     assert results.shared.attempts[1] == greedy + 2 * samples + 6
     begun = {(e.run, e.stage): e.attempts for e in comparison.journal() if e.event == "begun"}
     assert begun["easy-seed0", Stage.SELECT] == 2 * samples
     assert begun["easy-seed0", Stage.EVALUATE] == 6
     page = write_pages(comparison)
     assert "easy" in page.read_text()
-    print((comparison.path / "comparison.md").read_text())
+    assert "| full (reference) | 1 |" in (comparison.path / "comparison.md").read_text()
+    journal = comparison.journal()
+    run_comparison(comparison)
+    assert comparison.journal() == journal

@@ -17,6 +17,7 @@ from taskdef.config import RunConfig, build_config, digest
 from taskdef.errors import ConfigError, TaskdefError
 from taskdef.plan import Estimate, estimate
 from taskdef.records import Demo, TaskDefinition
+from taskdef.synthesize.method import refuse_unfit_run
 
 BUDGET: Mapping[str, str] = {
     "selected": "samples to train on",
@@ -91,6 +92,8 @@ def build_matrix(plan: Plan, definition: TaskDefinition, root: Path, human_demos
             try:
                 config = _config(plan, variant, seed, root)
                 own = _with_demos(definition, variant.demos, human_demos, seed)
+                if config.synthesize.human.file is None:
+                    refuse_unfit_run(own, config)
             except TaskdefError as error:
                 raise ConfigError(f"{plan.name}: variants.{name}: {error.message}", next_step=error.next_step) from None
             config = _as_it_matters(config, own)
