@@ -12,7 +12,7 @@ from taskdef.branch import SHARED_STAGES, run_for_method
 from taskdef.cli import MethodName, main
 from taskdef.config import TrainConfig, build_config
 from taskdef.errors import ConfigError, RunError
-from taskdef.records import Sample, Stage, TaskDefinition, WarmUp
+from taskdef.records import PassRate, Sample, Stage, TaskDefinition, WarmUp
 from taskdef.store import RunDirectory
 
 SETTINGS: dict[str, Any] = {
@@ -34,6 +34,13 @@ def scored(tmp_path: Path, sums: TaskDefinition, sum_samples: list[Sample], tiny
         run.stage(stage).open()
     run.stage(Stage.ADAPT).write_json("warm_up.json", WarmUp(done=False, reason="").model_dump(mode="json"))
     run.stage(Stage.SELECT).write_records("selected.jsonl", sum_samples)
+    run.stage(Stage.SELECT).write_records("pass_rates.jsonl", [PassRate(sample_id="s0", attempts=20, correct=0)])
+    run.stage(Stage.RETRIEVE).write_json("retrieval.json", {})
+    run.stage(Stage.RETRIEVE).write_records("passages.jsonl", [])
+    run.stage(Stage.SYNTHESIZE).write_json("pattern.json", {})
+    for stage in (Stage.SYNTHESIZE, Stage.ADAPT):
+        run.stage(stage).write_records("samples.jsonl", sum_samples)
+        run.stage(stage).write_records("drops.jsonl", [])
     for stage in SHARED_STAGES:
         names = [path.name for path in run.stage(stage).path.iterdir()]
         run.stage(stage).finish(started=0, artifacts=names, summary={})
@@ -109,7 +116,10 @@ def test_the_command_trains_the_run_beside(
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("train: done in ")
     assert "method sft, steps 6, solutions 12" in said[0]
-    assert said[1] == f"next: taskdef run {scored.path}-sft"
+    assert said[1].startswith("note: Only 12 samples could be selected; 500 were asked for.")
+    assert said[2].startswith("  remedy: Ask for more initial samples")
+    assert said[3] == "note: No sample was solved in any scored attempt, so selection could not tell them apart."
+    assert said[-1] == f"next: taskdef run {scored.path}-sft"
     assert (scored.path.with_name("sums-sft") / "model" / "config.json").exists()
     assert not scored.stage(Stage.TRAIN).is_done()
 

@@ -244,7 +244,7 @@ def run(
         )
     from taskdef.show import closing_lines
 
-    print("\n".join(closing_lines(done)))
+    print("\n".join([*closing_lines(done), *pipeline.diagnosis_lines(done)]))
 
 
 @app.command(rich_help_panel=_STAGES)
@@ -567,6 +567,8 @@ def _run_stage(path: Path, name: StageName) -> None:
 
         manifest = pipeline.run_stage(opened, Stage(name), progress)
     print(f"{name}: done in {duration(manifest.seconds)}; {counts_text(manifest)}")
+    if name == "train":
+        print("".join(f"{line}\n" for line in pipeline.diagnosis_lines(opened)), end="")
 
 
 def _print_findings(loaded: LoadedDefinition, timeout_seconds: float | None = None) -> str:

@@ -8,6 +8,7 @@
     ├── InstructorError          the instructor cannot be reached, refuses, or has no recorded answer
     │   └── BudgetReached        the cap on spending is reached: everything paid for is kept
     ├── BaseModelError           the base model cannot be found, loaded or sampled
+    ├── OutOfMemory              sampling or training does not fit into memory: says what would
     ├── RunError                 the run directory is missing, damaged, or not ready for the stage asked for
     └── Stopped                  Ctrl-C: everything done so far is on disk
 
@@ -62,6 +63,20 @@ class BudgetReached(InstructorError):
 
 class BaseModelError(TaskdefError):
     """The base model cannot be found, loaded or sampled."""
+
+
+class OutOfMemory(TaskdefError):
+    """Sampling or training does not fit into memory.
+
+    ``settings`` are the sizes that would fit, by dotted key; empty where only a smaller model or more memory would.
+    """
+
+    def __init__(self, message: str, *, settings: dict[str, object], next_step: str | None = None) -> None:
+        self.settings = settings
+        changes = " ".join(f"--set {key}={value}" for key, value in settings.items())
+        super().__init__(
+            message, next_step=next_step or changes or "a smaller base_model, or a machine with more memory"
+        )
 
 
 class RunError(TaskdefError):

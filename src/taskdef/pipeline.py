@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from taskdef.config import RunConfig
 from taskdef.definition.testset import load_test_rows
-from taskdef.errors import BudgetReached, RunError
+from taskdef.errors import BudgetReached, OutOfMemory, RunError
 from taskdef.instruct.load import close_instructor, load_instructor
 from taskdef.instruct.protocol import Spending
 from taskdef.live import synthesis_outlook, with_spending
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Attempt, Manifest, Passage, Sample, Stage, TaskDefinition, TestRow, WarmUp
 from taskdef.stopping import answers_kept
-from taskdef.store import STAGES, RunDirectory, StageDirectory, file_digest
+from taskdef.store import FAULT_FILE, STAGES, RunDirectory, StageDirectory, file_digest, first_stage
 from taskdef.verify.isolated import Verifier
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ def run(
             elif stage is Stage.EVALUATE and definition.test is None:
                 progress.line("evaluate: left out, the task definition names no test set")
             else:
-                _work_on(directory, stage, progress)
+                try:
+                    _work_on(directory, stage, progress)
+                except OutOfMemory:
+                    write_report(directory)  # which says so too
+                    raise
         write_report(directory)
     return directory
 
@@ -91,11 +95,16 @@ def _work_on(run: RunDirectory, stage: Stage, progress: Progress) -> Manifest:
     for earlier in run.stages()[: STAGES.index(stage)]:
         earlier.manifest()
     directory.open()
+    (directory.path / FAULT_FILE).unlink(missing_ok=True)
     started = time.monotonic()
     try:
         artifacts, summary = _STAGES[stage](run, directory, progress)
     except BudgetReached as reached:
         raise _with_what_is_left(run, stage, reached) from None
+    except OutOfMemory as fault:
+        told = _with_the_way_on(run, stage, fault)
+        directory.write_json(FAULT_FILE, {"sentence": told.message, "remedy": told.next_step})
+        raise told from fault
     return directory.finish(started=started, artifacts=artifacts, summary=summary)
 
 
@@ -107,6 +116,29 @@ def _with_what_is_left(run: RunDirectory, stage: Stage, reached: BudgetReached) 
         + (f"; {later}" if later else ""),
         next_step=f"taskdef run {run.quoted_path} --budget MORE, where MORE is above {run.config.instruct.budget}",
     )
+
+
+def _with_the_way_on(run: RunDirectory, stage: Stage, fault: OutOfMemory) -> OutOfMemory:
+    """The same error, with the stage and the whole command."""
+    if not fault.settings:
+        return OutOfMemory(f"{stage.value}: {fault.message}", settings={}, next_step=fault.next_step)
+    changes = " ".join(f"--set {key}={value}" for key, value in fault.settings.items())
+    first = min((first for key in fault.settings if (first := first_stage(key))), key=STAGES.index, default=None)
+    return OutOfMemory(
+        f"{stage.value}: {fault.message}",
+        settings=fault.settings,
+        next_step=f"taskdef run {run.quoted_path} {changes}" + (f" --fresh {first.value}" if first else ""),
+    )
+
+
+def diagnosis_lines(run: RunDirectory) -> list[str]:
+    """What went wrong in the run so far, as its report says it: a sentence and a remedy each."""
+    from taskdef.report.diagnosis import diagnose
+    from taskdef.report.gather import gather
+
+    return [
+        line for one in diagnose(gather(run)) for line in (f"{one.kind}: {one.sentence}", f"  remedy: {one.remedy}")
+    ]
 
 
 def write_report(run: RunDirectory) -> Path:

@@ -374,6 +374,8 @@ class TrainingStep(Record):
     """Mean of log pi(chosen), summed over a completion's tokens, in nats (DPO)."""
     rejected_log_probability: float | None = None
     """The same of the rejected completions."""
+    chosen_reward: float | None = None
+    """Mean of beta (log pi(chosen) - log pi_ref(chosen)) (DPO): below 0 the chosen side became less likely."""
     margin: float | None = None
     """Mean of beta (log-ratio of chosen - log-ratio of rejected): what the DPO loss pushes up."""
     loss: float | None

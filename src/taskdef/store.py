@@ -35,6 +35,8 @@ STAGES = tuple(Stage)
 MANIFEST = "manifest.json"
 RUN_FILE = "run.yaml"
 LOCK_FILE = ".lock"
+FAULT_FILE = "fault.json"
+"""In the folder of a stage that ended for want of memory, until it is taken up again: the sentence and the remedy."""
 
 STAGE_SETTINGS: dict[Stage, tuple[str, ...]] = {
     Stage.RETRIEVE: ("instructor", "instruct.max_tokens", "seed", "retrieve"),
@@ -49,6 +51,10 @@ The rest of ``instruct`` is in none: it says how calls are made, never what come
 
 
 _MAY_HOLD_A_SECRET = re.compile(r"@[a-z]+://(?:[^/]*@|.*[?#])", re.IGNORECASE)
+
+MEMORY_SETTINGS = ("policy.batch_tokens", "train.micro_batch")
+"""Settings that bound memory, in no stage either: a run that ran out of it goes on with smaller ones. What is drawn
+after that is drawn in other batches, no less by chance."""
 
 
 class StageDirectory:
@@ -287,10 +293,10 @@ class RunDirectory:
         changed_early = [
             key
             for key in changed_keys(self, definition, config)
-            if _first_stage(key) is not None and STAGES.index(_first_stage(key) or fresh) < STAGES.index(fresh)
+            if first_stage(key) is not None and STAGES.index(first_stage(key) or fresh) < STAGES.index(fresh)
         ]
         if changed_early:
-            earliest = min((_first_stage(key) or fresh for key in changed_early), key=STAGES.index)
+            earliest = min((first_stage(key) or fresh for key in changed_early), key=STAGES.index)
             raise ConfigError(
                 f"{self.path}: {', '.join(changed_early)} changed, and already mattered before {fresh.value}",
                 next_step=f"--fresh {earliest.value}",
@@ -302,10 +308,10 @@ class RunDirectory:
     def refuse_changes(self, definition: TaskDefinition, config: RunConfig) -> None:
         """Raise ConfigError where definition or config differ from the run's own in anything that matters."""
         changed = changed_keys(self, definition, config)
-        decisive = [key for key in changed if _first_stage(key) is not None]
+        decisive = [key for key in changed if first_stage(key) is not None]
         if not decisive:
             return
-        earliest = min((_first_stage(key) or Stage.RETRIEVE for key in decisive), key=STAGES.index)
+        earliest = min((first_stage(key) or Stage.RETRIEVE for key in decisive), key=STAGES.index)
         raise ConfigError(
             f"{self.path}: this run was started with other values of: {', '.join(decisive)}",
             next_step=f"a new run with --name NAME, or --fresh {earliest.value} to redo this one from there",
@@ -321,7 +327,7 @@ class RunDirectory:
         return {
             key: value
             for key, value in flatten(self.config).items()
-            if (first := _first_stage(key)) is not None
+            if (first := first_stage(key)) is not None
             and STAGES.index(first) <= upto
             and not any(key == left or key.startswith(left + ".") for left in without)
         }
@@ -350,12 +356,14 @@ def changed_keys(run: RunDirectory, definition: TaskDefinition, config: RunConfi
     return keys + [key for key in mine if mine[key] != given[key] and key != "profile"]
 
 
-def _first_stage(key: str) -> Stage | None:
+def first_stage(key: str) -> Stage | None:
     """The first stage a key matters in; None for keys that change no result. The definition matters from the start."""
     if key == "definition.test":
         return Stage.SYNTHESIZE  # test inputs are kept out of the samples from there on
     if key.startswith("definition."):
         return Stage.RETRIEVE
+    if key in MEMORY_SETTINGS:
+        return None
     for stage, prefixes in STAGE_SETTINGS.items():
         if any(key == prefix or key.startswith(prefix + ".") for prefix in prefixes):
             return stage

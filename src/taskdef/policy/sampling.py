@@ -1,18 +1,20 @@
-"""Sampling many completions of the same prompts: one prefill a prompt, one cache of it for all its completions.
+"""Sampling many completions of the same prompts: one prefill a prompt, the cache branched for its completions.
 
-``transformers.generate`` prefills a prompt as often as it has completions, copies the whole cache at every token, and
-decodes finished rows until the last one ends. Here a prompt is prefilled once, its completions share its key-value
-cache (``branches``), and finished rows leave the batch.
+``transformers.generate`` prefills a prompt as often as it has completions, and decodes finished rows until the last
+one ends. Here a prompt is prefilled once, its key-value cache is repeated for its completions, and finished rows
+leave the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
-from taskdef.policy.branches import branch_out
+from taskdef.policy.memory import memory_ends, sampling_sizes
 
 _COMPACT_BELOW = 0.75
 """Share of unfinished rows under which the batch is compacted; compacting copies the cache, so not at every end."""
@@ -31,26 +33,35 @@ def sample_in_batches(
     generator: torch.Generator,
     batch_tokens: int,
 ) -> list[list[list[int]]]:
-    """``sample_completions`` in batches of at most ``batch_tokens`` positions (one prompt's group at the least).
+    """``sample_completions`` in batches of at most ``batch_tokens`` positions (one completion at the least).
 
     Prompts of like length go together, for left padding is work; the order follows from the prompts alone, so equal
-    arguments give equal results.
+    arguments give equal results. Raises OutOfMemory, naming a smaller ``batch_tokens``.
     """
     completions: list[list[list[int]]] = [[] for _ in prompts]
     for batch in batches_by_length([len(prompt) for prompt in prompts], count, max_new_tokens, batch_tokens):
-        sampled = sample_completions(
-            model,
-            [prompts[place] for place in batch],
-            count=count,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            stop_ids=stop_ids,
-            pad_id=pad_id,
-            generator=generator,
-        )
-        for place, group in zip(batch, sampled, strict=True):
-            completions[place] = group
+        longest = max(len(prompts[place]) for place in batch)
+        # a group that is larger by itself is made in parts, each with a prefill of its own
+        at_once = count if len(batch) > 1 else min(count, max(1, batch_tokens // (longest + max_new_tokens)))
+        for start in range(0, count, at_once):
+            part = min(at_once, count - start)
+            sizes = partial(
+                sampling_sizes, sequences=len(batch) * part, longest_prompt=longest, max_new_tokens=max_new_tokens
+            )
+            with memory_ends(sizes):
+                sampled = sample_completions(
+                    model,
+                    [prompts[place] for place in batch],
+                    count=part,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    top_p=top_p,
+                    stop_ids=stop_ids,
+                    pad_id=pad_id,
+                    generator=generator,
+                )
+            for place, group in zip(batch, sampled, strict=True):
+                completions[place] += group
     return completions
 
 
@@ -85,13 +96,23 @@ def sample_completions(
     includes its stop token. Temperature 0 is greedy and ignores ``generator``. ``generator`` must live on the model's
     device. All prompts are decoded in one batch: the caller bounds its size.
     """
-    branches = branch_out(model, prompts, count, pad_id=pad_id)
+    device = model.device
+    width = max(len(prompt) for prompt in prompts)
+    input_ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    logits = _forward(model, input_ids, mask, positions, cache).repeat_interleave(count, dim=0)
+    if count > 1:
+        cache.batch_repeat_interleave(count)
+    mask = mask.repeat_interleave(count, dim=0)
+    position = positions[:, -1:].repeat_interleave(count, dim=0)
     rows = list(range(len(prompts) * count))
     finished = [False] * len(rows)
     outputs: list[list[int]] = [[] for _ in rows]
 
     for step in range(max_new_tokens):
-        tokens = _choose(branches.logits, temperature, top_p, generator)
+        tokens = _choose(logits, temperature, top_p, generator)
         for row, token in zip(rows, tokens.tolist(), strict=True):
             if not finished[row]:
                 outputs[row].append(token)
@@ -100,11 +121,30 @@ def sample_completions(
         if not alive or step == max_new_tokens - 1:
             break
         if len(alive) < _COMPACT_BELOW * len(rows):
-            branches.keep(alive)
-            tokens = tokens[torch.tensor(alive, device=tokens.device)]
+            keep = torch.tensor(alive, device=device)
+            cache.batch_select_indices(keep)
+            mask, position, tokens = mask[keep], position[keep], tokens[keep]
             rows = [rows[place] for place in alive]
-        branches.advance(tokens)
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        position = position + 1
+        logits = _forward(model, tokens[:, None], mask, position, cache)
     return [outputs[start : start + count] for start in range(0, len(outputs), count)]
+
+
+def _forward(
+    model: PreTrainedModel, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any
+) -> torch.Tensor:
+    """Logits of the last position in float32, shape rows x vocabulary; the cache grows by the tokens given."""
+    output = model(
+        input_ids=input_ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: torch.Tensor = output.logits[:, -1].float()
+    return logits
 
 
 def _choose(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> torch.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from taskdef.config import WarmUpConfig
 from taskdef.policy.attempts import Problem, attempt_problems, readable_share
 from taskdef.policy.master_weights import MasterWeightAdamW
+from taskdef.policy.memory import memory_ends, training_sizes
 from taskdef.policy.prompting import PromptEncoder
 from taskdef.policy.shared_prefix import pack_groups, packed_log_probabilities, supports_shared_prefix
 from taskdef.policy.transformers_policy import TransformersPolicy
@@ -68,10 +70,20 @@ def warm_up_policy(
     progress.start("warm-up", config.max_steps)
     for step in range(1, config.max_steps + 1):
         batch = order.sample(lessons, min(config.batch, len(lessons)))
-        loss = supervised_loss(model, policy.encoder, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        sizes = partial(
+            training_sizes,
+            model,
+            micro_batch=len(batch),
+            fitting_micro_batch=len(batch) // 2,
+            adapter=False,
+            reference=False,
+            key="warm_up.batch",
+        )
+        with memory_ends(sizes):
+            loss = supervised_loss(model, policy.encoder, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
         optimizer.zero_grad()
         progress.advance(1, f"loss {loss.item():.2f}")
         if step % config.check_every == 0 or step == config.max_steps:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from taskdef.records import Stage, Verdict
-from taskdef.report.gather import Artifacts, figures
+from taskdef.report.gather import Artifacts
 from taskdef.report.text import model_name, number, p_value, percent, points
+from taskdef.report.training_faults import TRUNCATED_LIMIT, Diagnosis, of_training
 
-WINDOW = 10
-"""Steps that the beginning and the end of training are averaged over."""
-ZERO_SIGNAL_LIMIT = 0.9
-TRUNCATED_LIMIT = 0.2
 READABLE_LIMIT = 0.05
-ENTROPY_LIMIT = 0.1
-"""Share of the first steps' entropy below which the policy counts as collapsed."""
-KL_LIMIT = 1.0
-"""Nats a token; useful runs stay one or two orders of magnitude below."""
 P_LIMIT = 0.05
 VERIFIER_ERROR_LIMIT = 0.01
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """One finding about the run."""
-
-    kind: Literal["problem", "note"]
-    """A problem puts the result in doubt; a note is worth knowing."""
-    sentence: str
-    remedy: str
-
-
 def diagnose(artifacts: Artifacts) -> list[Diagnosis]:
     """Every known failure pattern that the artifacts show, problems first."""
-    found = [*_of_data(artifacts), *_of_training(artifacts), *_of_result(artifacts)]
+    found = [*_of_memory(artifacts), *_of_data(artifacts), *of_training(artifacts), *_of_result(artifacts)]
     return sorted(found, key=lambda one: one.kind != "problem")
+
+
+def _of_memory(artifacts: Artifacts) -> list[Diagnosis]:
+    fault = artifacts.fault
+    return [Diagnosis("problem", fault["sentence"], fault["remedy"])] if fault else []
 
 
 def _of_data(artifacts: Artifacts) -> list[Diagnosis]:
@@ -84,55 +71,6 @@ def _of_data(artifacts: Artifacts) -> list[Diagnosis]:
                 "note",
                 "No sample was solved in any scored attempt, so selection could not tell them apart.",
                 "Ask for easier samples, or start from a stronger base model.",
-            )
-        )
-    return found
-
-
-def _of_training(artifacts: Artifacts) -> list[Diagnosis]:
-    log, found = artifacts.log, []
-    zero_signal = _mean([value for _, value in figures(log, "zero_signal_share")])
-    if zero_signal is not None and zero_signal >= ZERO_SIGNAL_LIMIT:
-        reward = _mean([value for _, value in figures(log, "reward")]) or 0.0
-        cause = "nearly always right" if reward > 0.5 else "nearly always wrong"
-        found.append(
-            Diagnosis(
-                "problem",
-                f"In {percent(zero_signal)} of the groups all completions earned the same reward (they were {cause}): "
-                "there was nothing to learn from.",
-                "Select samples by high-potential (select.strategy), raise train.completions or train.temperature; "
-                "after a warm-up, stop it earlier (warm_up.stop_at_readable).",
-            )
-        )
-    truncated = _late(log, "truncated_share")
-    if truncated is not None and truncated > TRUNCATED_LIMIT:
-        found.append(
-            Diagnosis(
-                "problem",
-                f"At the end of training {percent(truncated)} of the completions were cut at the token limit before "
-                "they had answered.",
-                f"Raise policy.max_new_tokens (it is {artifacts.run.config.policy.max_new_tokens}), or ask for shorter "
-                "solutions in output_format.",
-            )
-        )
-    early_entropy, late_entropy = _early(log, "entropy"), _late(log, "entropy")
-    if early_entropy and late_entropy is not None and late_entropy < ENTROPY_LIMIT * early_entropy:
-        found.append(
-            Diagnosis(
-                "problem",
-                f"Entropy fell from {number(early_entropy)} to {number(late_entropy)}: the model writes nearly the "
-                "same completion every time and explores no more.",
-                "Raise train.temperature or train.kl_coefficient, or lower train.learning_rate or the steps.",
-            )
-        )
-    divergence = _late(log, "kl")
-    if divergence is not None and divergence > KL_LIMIT:
-        found.append(
-            Diagnosis(
-                "problem",
-                f"The tuned model moved {number(divergence)} nats a token away from where it started: it may have "
-                "unlearned what the base model could do.",
-                "Lower train.learning_rate or raise train.kl_coefficient.",
             )
         )
     return found
@@ -210,15 +148,3 @@ def _of_comparison(comparison: dict[str, Any]) -> list[Diagnosis]:
 
 def _lower(name: str) -> str:
     return {"warm_up": "model after the warm-up"}.get(name, model_name(name).lower())
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _early(log: list[dict[str, Any]], key: str) -> float | None:
-    return _mean([value for _, value in figures(log, key)[:WINDOW]])
-
-
-def _late(log: list[dict[str, Any]], key: str) -> float | None:
-    return _mean([value for _, value in figures(log, key)[-WINDOW:]])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taskdef.records import Attempt, Drop, Grade, Manifest, Passage, PassRate, Sample, Stage, TestRow
-from taskdef.store import RunDirectory
+from taskdef.store import FAULT_FILE, RunDirectory
 
 LOG_FILE = "log.jsonl"
 
@@ -40,6 +40,8 @@ class Artifacts:
     log: list[dict[str, Any]] = field(default_factory=list)
     """One mapping a training step."""
     warm_up: dict[str, Any] = field(default_factory=dict)
+    fault: dict[str, str] = field(default_factory=dict)
+    """Sentence and remedy of a stage that ended for want of memory."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     test_rows: list[TestRow] = field(default_factory=list)
     held_out: dict[str, list[Attempt]] = field(default_factory=dict)
@@ -86,6 +88,9 @@ def gather(run: RunDirectory) -> Artifacts:
         directory = run.stage(Stage.SELECT)
         found["pass_rates"] = {rate.sample_id: rate for rate in directory.read_records("pass_rates.jsonl", PassRate)}
         found["selected"] = directory.read_records("selected.jsonl", Sample)
+    for directory in run.stages():
+        if directory.stage not in manifests and (directory.path / FAULT_FILE).exists():
+            found["fault"] = directory.read_json(FAULT_FILE)
     found["log"] = list(_log_lines(run.stage(Stage.TRAIN).path / LOG_FILE))
     if Stage.EVALUATE in manifests:
         directory = run.stage(Stage.EVALUATE)

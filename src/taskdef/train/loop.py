@@ -10,6 +10,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback
 from taskdef.config import ScheduleConfig, TrainConfig
 from taskdef.policy.load import load_model, save_checkpoint
 from taskdef.policy.master_weights import MasterWeightAdamW
+from taskdef.policy.memory import memory_ends, training_sizes
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.progress import Progress
 from taskdef.records import TrainingStep
@@ -47,7 +49,7 @@ def fit(
 
     ``arguments.output_dir`` is where checkpoints are kept meanwhile. Goes on from the last one where there is one.
     ``arguments.logging_steps`` optimizer steps are one step of the log: more than one where rollouts are learned from
-    more than once, so that a step means the same for all methods.
+    more than once, so that a step means the same for all methods. Raises OutOfMemory, with the sizes that would fit.
     """
     for name in ("transformers.trainer", "transformers.trainer_utils"):  # talk about checkpoints and file times
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -70,16 +72,27 @@ def fit(
         if model.dtype is torch.bfloat16 and not lora
         else None
     )
-    trainer = make_trainer(
-        model=model,
-        args=arguments,
-        processing_class=tokenizer,
-        peft_config=lora_config(train.lora_rank) if lora else None,
-        optimizers=(optimizer, None),
-        callbacks=[log],
+    micro_batch = arguments.per_device_train_batch_size
+    window = micro_batch * arguments.gradient_accumulation_steps
+    sizes = partial(
+        training_sizes,
+        model,
+        micro_batch=micro_batch,
+        fitting_micro_batch=largest_divisor(window, max(1, micro_batch // 2)),
+        adapter=lora,
+        reference=train.by_rollouts and train.kl_coefficient > 0,
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with memory_ends(sizes):
+        trainer = make_trainer(
+            model=model,
+            args=arguments,
+            processing_class=tokenizer,
+            peft_config=lora_config(train.lora_rank) if lora else None,
+            optimizers=(optimizer, None),
+            callbacks=[log],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     progress.finish()
     tuned = trainer.accelerator.unwrap_model(trainer.model)
     _leave_model(tuned.merge_and_unload() if lora else tuned, tokenizer, model_path, checkpoints)
@@ -168,6 +181,7 @@ _FIGURES = {
     "clipped_share": "clipped_share",
     "chosen_log_probability": "logps/chosen",
     "rejected_log_probability": "logps/rejected",
+    "chosen_reward": "rewards/chosen",
     "margin": "rewards/margins",
     "loss": "loss",
     "learning_rate": "learning_rate",
