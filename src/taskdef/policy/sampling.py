@@ -1,19 +1,19 @@
-"""Sampling many completions of the same prompts: one prefill a prompt, the cache branched for its completions.
+"""Sampling many completions of the same prompts: one prefill a prompt, one cache of it for all its completions.
 
-``transformers.generate`` prefills a prompt as often as it has completions, and decodes finished rows until the last
-one ends. Here a prompt is prefilled once, its key-value cache is repeated for its completions, and finished rows
-leave the batch.
+``transformers.generate`` prefills a prompt as often as it has completions, copies the whole cache at every token, and
+decodes finished rows until the last one ends. Here a prompt is prefilled once, its completions share its key-value
+cache (``branches``), and finished rows leave the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
+from taskdef.policy.branches import branch_out
 from taskdef.policy.memory import memory_ends, sampling_sizes
 
 _COMPACT_BELOW = 0.75
@@ -96,23 +96,13 @@ def sample_completions(
     includes its stop token. Temperature 0 is greedy and ignores ``generator``. ``generator`` must live on the model's
     device. All prompts are decoded in one batch: the caller bounds its size.
     """
-    device = model.device
-    width = max(len(prompt) for prompt in prompts)
-    input_ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=model.config)
-    logits = _forward(model, input_ids, mask, positions, cache).repeat_interleave(count, dim=0)
-    if count > 1:
-        cache.batch_repeat_interleave(count)
-    mask = mask.repeat_interleave(count, dim=0)
-    position = positions[:, -1:].repeat_interleave(count, dim=0)
+    branches = branch_out(model, prompts, count, pad_id=pad_id)
     rows = list(range(len(prompts) * count))
     finished = [False] * len(rows)
     outputs: list[list[int]] = [[] for _ in rows]
 
     for step in range(max_new_tokens):
-        tokens = _choose(logits, temperature, top_p, generator)
+        tokens = _choose(branches.logits, temperature, top_p, generator)
         for row, token in zip(rows, tokens.tolist(), strict=True):
             if not finished[row]:
                 outputs[row].append(token)
@@ -121,30 +111,11 @@ def sample_completions(
         if not alive or step == max_new_tokens - 1:
             break
         if len(alive) < _COMPACT_BELOW * len(rows):
-            keep = torch.tensor(alive, device=device)
-            cache.batch_select_indices(keep)
-            mask, position, tokens = mask[keep], position[keep], tokens[keep]
+            branches.keep(alive)
+            tokens = tokens[torch.tensor(alive, device=tokens.device)]
             rows = [rows[place] for place in alive]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        position = position + 1
-        logits = _forward(model, tokens[:, None], mask, position, cache)
+        branches.advance(tokens)
     return [outputs[start : start + count] for start in range(0, len(outputs), count)]
-
-
-def _forward(
-    model: PreTrainedModel, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any
-) -> torch.Tensor:
-    """Logits of the last position in float32, shape rows x vocabulary; the cache grows by the tokens given."""
-    output = model(
-        input_ids=input_ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    logits: torch.Tensor = output.logits[:, -1].float()
-    return logits
 
 
 def _choose(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> torch.Tensor:

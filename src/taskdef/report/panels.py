@@ -33,7 +33,7 @@ _CURVES: tuple[tuple[str, str, str, bool], ...] = (
     ("truncated_share", "Truncated", "completions cut at the token limit", True),
     ("entropy", "Entropy", "nats a token; falls as the model grows sure", False),
     ("kl", "Distance from the start (KL)", "nats a token", False),
-    ("explained_variance", "Explained variance", "of the returns, by the values; 1 is perfect, below 0 misleads", False),
+    ("explained_variance", "Explained variance", "of the returns by the values; 1 is perfect, below 0 misleads", False),
     ("clipped_share", "Clipped tokens", "share of the tokens whose loss was clipped", True),
     ("chosen_log_probability", "Chosen side", "log-probability in nats, mean; should not fall", False),
     ("rejected_log_probability", "Rejected side", "log-probability in nats, mean", False),
