@@ -106,7 +106,8 @@ class Index:
     def highest(self, keyed: Iterator[tuple[int, NDArray[np.float64]]], columns: int, count: int) -> list[list[Hit]]:
         """For each column the passages with the highest keys, highest first; of equal texts the first.
 
-        ``keyed`` gives every part's number with its keys (passages x columns), all above 0.
+        ``keyed`` gives every part's number with its keys (passages x columns); a key that is not above 0 takes part in
+        no ranking.
         """
         wanted = count * len(self._libraries)  # a text stands at most once in each
         best = [Best(wanted) for _ in range(columns)]
@@ -117,8 +118,9 @@ class Index:
         return [self._first_hits(self._ordered(*of_column.arrays(), wanted), count) for of_column in best]
 
     def _first_hits(self, ranking: Ranking, count: int) -> list[Hit]:
-        hits = ranking.hits()
-        return [hits[i] for i in self._first_of_equals(ranking)][:count] if len(self._libraries) > 1 else hits
+        if len(self._libraries) > 1:
+            ranking = ranking.at(self._first_of_equals(ranking)[:count])
+        return ranking.hits()
 
     def passages(self, hits: Sequence[Hit], query: str) -> list[Passage]:
         """The passages with their scores for ``query`` (0 where they share no word with it), in the order given."""
@@ -146,7 +148,7 @@ class Index:
                 return ranking
             chosen = self._first_of_equals(ranking)[:count]
             if len(chosen) >= count or len(ranking.scores) < wanted:
-                return Ranking(ranking.scores[chosen], ranking.parts[chosen], ranking.numbers[chosen])
+                return ranking.at(chosen)
             wanted *= 2
 
     def _query_terms(self, query: str) -> Counter[tuple[bytes | None, ...]]:
@@ -198,15 +200,13 @@ class Index:
         order = np.lexsort((positions, ranks, libraries, -scores))[:count]
         return Ranking(scores[order], parts[order], numbers[order])
 
-    def _first_of_equals(self, ranking: Ranking) -> list[int]:
-        seen: set[int] = set()
-        first = []
-        for i in range(len(ranking.scores)):
-            digest = int(self._parts[ranking.parts[i]].content.arrays.digests[ranking.numbers[i]])
-            if digest not in seen:
-                seen.add(digest)
-                first.append(i)
-        return first
+    def _first_of_equals(self, ranking: Ranking) -> NDArray[np.int64]:
+        """The places whose text stands at no place before them."""
+        digests = np.empty(len(ranking.scores), np.uint64)
+        for part in np.unique(ranking.parts).tolist():
+            here = ranking.parts == part
+            digests[here] = self._parts[part].content.arrays.digests[ranking.numbers[here]]
+        return np.sort(np.unique(digests, return_index=True)[1])
 
     def _read(self, ranking: Ranking) -> list[Passage]:
         """The passages of a ranking, in its order; read part by part, each from its beginning to its end."""

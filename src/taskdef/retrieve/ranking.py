@@ -26,6 +26,10 @@ class Ranking:
     parts: NDArray[np.int64]
     numbers: NDArray[np.int64]
 
+    def at(self, places: NDArray[np.int64]) -> Ranking:
+        """What stands at these places of it."""
+        return Ranking(self.scores[places], self.parts[places], self.numbers[places])
+
     def hits(self) -> list[Hit]:
         return [Hit(*place) for place in zip(self.parts.tolist(), self.numbers.tolist(), strict=True)]
 

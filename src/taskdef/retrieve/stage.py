@@ -15,10 +15,9 @@ from taskdef.records import Passage, TaskDefinition
 from taskdef.retrieve.dense import DenseIndex
 from taskdef.retrieve.documents import INSTALL
 from taskdef.retrieve.files import KINDS
-from taskdef.retrieve.index import Index
 from taskdef.retrieve.keywords import build_searches
 from taskdef.retrieve.language_models import Embedder, Reranker
-from taskdef.retrieve.methods import NO_MODELS, LanguageModels, find_passages
+from taskdef.retrieve.methods import LanguageModels, find_passages
 from taskdef.retrieve.skips import SkipReason
 from taskdef.retrieve.stored import SearchedLibrary, open_libraries
 
@@ -72,6 +71,7 @@ async def retrieve_passages(
         why = "retrieve.method=none" if definition.passages else "no passage libraries in the task definition"
         progress.line(f"{why}: samples are written from the definition alone")
         return Retrieval((), (), (), config.passages, config.method)
+    embedder, reranker = _load_models(config)  # before an index is built, which may take long, and anything is asked
     index, libraries = open_libraries(definition.passages, progress)
     _refuse_empty(libraries)
     skipped = [line for library in libraries for line in library.skipped.lines()]
@@ -79,7 +79,8 @@ async def retrieve_passages(
     progress.line(f"{len(index)} passages in {len(libraries)} libraries, {total} parts skipped")
     for line in skipped[:5]:
         progress.line(f"  skipped {line}")
-    models = _load_models(index, config, progress)  # first: a model that is missing must not cost a call
+    dense = DenseIndex(index, embedder, progress) if embedder is not None else None
+    models = LanguageModels(dense, reranker)
     keywords = await instructor.keywords(definition)
     progress.line(f"keywords: {', '.join(keywords)}")
     found = find_passages(index, build_searches(definition, keywords), config, seed, models)
@@ -98,14 +99,12 @@ async def retrieve_passages(
     return Retrieval(tuple(found), tuple(keywords), tuple(libraries), config.passages, config.method)
 
 
-def _load_models(index: Index, config: RetrieveConfig, progress: Progress) -> LanguageModels:
-    """Those that the method needs, with all passages embedded."""
+def _load_models(config: RetrieveConfig) -> tuple[Embedder | None, Reranker | None]:
+    """The models that the method needs."""
     if config.method not in ("bm25", "dense", "hybrid"):
-        return NO_MODELS
-    reranker = Reranker(config.reranker) if config.reranker is not None else None
-    if config.method == "bm25":
-        return LanguageModels(reranker=reranker)
-    return LanguageModels(DenseIndex(index, Embedder(config.embedding), progress), reranker)
+        return None, None
+    embedder = Embedder(config.embedding) if config.method != "bm25" else None
+    return embedder, Reranker(config.reranker) if config.reranker is not None else None
 
 
 def _refuse_empty(libraries: Sequence[SearchedLibrary]) -> None:
