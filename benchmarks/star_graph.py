@@ -1,14 +1,14 @@
 """Does per-step DPO find the one step that matters, and learn from it? The star graph of arXiv 2406.14532.
 
-    python benchmarks/star_graph.py [--seeds 0 1 2] [--under 300] [--over 2000] [--degree 2] [--arm 2] [--output FOLDER]
+    python benchmarks/star_graph.py [--seeds 0 1 2] [--sft-steps 700] [--graphs 20000] [--few 500] [--output FOLDER]
 
 A graph has ``degree`` arms of ``arm`` nodes around a centre. Given its edges in random order, the centre and the goal
 (the end of one arm), the model writes the path from the centre to the goal, a node a line. A small transformer trained
 from scratch here soon learns to follow an arm, but guesses which one: chance is 1 / degree. The pit of a wrong response
 must then be the first node after the centre.
 
-SFT on a fixed set of graphs is stopped early (``--under`` steps: the model follows arms and guesses) and late
-(``--over`` steps: it has gone over the same graphs many times more). From each of the two, as many further steps by
+Two models are made by as many steps of SFT: the under-trained one on ``--graphs`` graphs, of which it sees each about
+twice, and the over-trained one on ``--few`` graphs, again and again. From each of the two, further steps by
 
     sft              SFT goes on: the control for more training
     dpo              naive: correct responses beside wrong ones
@@ -72,8 +72,9 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     kept = Kept(options.output / "star_graph.jsonl", options)
     with Verifier(TASK.answer) as verifier:
-        for seed in options.seeds:
-            run_seed(options, seed, verifier, kept)
+        for start in starts(options):
+            for seed in options.seeds:
+                run_seed(options, seed, start, verifier, kept)
     print_means(kept.rows, options)
     settings = {name: value for name, value in vars(options).items() if name != "output"}
     found = {"options": settings, "rows": kept.rows}
@@ -89,16 +90,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=8, help="names that nodes are drawn from")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--under", type=int, default=300, help="SFT steps of the under-trained model")
-    parser.add_argument("--over", type=int, default=2000, help="SFT steps of the over-trained model; 0: without it")
-    parser.add_argument("--graphs", type=int, default=2000, help="graphs of SFT")
-    parser.add_argument("--problems", type=int, default=3000, help="other graphs, that the methods learn from")
+    parser.add_argument("--sft-steps", type=int, default=700)
+    parser.add_argument("--graphs", type=int, default=20_000, help="graphs of the under-trained model's SFT")
+    parser.add_argument("--few", type=int, default=500, help="of the over-trained model's; 0: without it")
+    parser.add_argument("--problems", type=int, default=2000, help="other graphs, that the methods learn from")
     parser.add_argument("--held-out", type=int, default=1000)
-    parser.add_argument("--rollouts", type=int, default=10, help="of a prefix")
+    parser.add_argument("--rollouts", type=int, default=8, help="of a prefix")
     parser.add_argument("--steps", type=int, default=200, help="optimizer steps of each method")
     parser.add_argument("--batch", type=int, default=64, help="graphs, or pairs, of a step")
-    parser.add_argument("--sft-rate", type=float, default=2e-3, help="learning rate of SFT")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the other methods")
+    parser.add_argument("--sft-rate", type=float, default=3e-3, help="learning rate of SFT")
+    parser.add_argument("--learning-rate", type=float, default=5e-4, help="of the other methods")
     parser.add_argument("--beta", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs/star-graph"))
@@ -110,9 +111,8 @@ class Kept:
 
     def __init__(self, path: Path, options: argparse.Namespace) -> None:
         self.path = path
-        self.key = {
-            name: value for name, value in vars(options).items() if name not in ("seeds", "output", "threads", "over")
-        }
+        left = ("seeds", "few", "threads", "output")
+        self.key = {name: value for name, value in vars(options).items() if name not in left}
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
         if any(row["options"] != self.key for row in self.rows):
@@ -139,10 +139,15 @@ def star(draw: random.Random, degree: int, arm: int, nodes: int) -> tuple[str, s
     return "|".join(f"{a},{b}" for a, b in edges) + f"/{centre},{path[-1]}", "\n".join(map(str, path))
 
 
+def starts(options: argparse.Namespace) -> list[int]:
+    """The SFT models by their number of graphs, the under-trained one first."""
+    return [count for count in (options.graphs, options.few) if count]
+
+
 def make_samples(options: argparse.Namespace, seed: int) -> tuple[list[Sample], list[Sample], list[Sample]]:
-    """Different graphs for SFT, for the other methods, and held out."""
+    """Different graphs: held out, for the methods, and for SFT."""
     draw = random.Random(f"graphs {seed}")
-    sizes = (options.graphs, options.problems, options.held_out)
+    sizes = (options.held_out, options.problems, max(starts(options)))
     found: dict[str, str] = {}
     while len(found) < sum(sizes):
         graph, path = star(draw, options.degree, options.arm, options.nodes)
@@ -154,26 +159,24 @@ def make_samples(options: argparse.Namespace, seed: int) -> tuple[list[Sample], 
     return samples[:first], samples[first : first + second], samples[first + second :]
 
 
-def run_seed(options: argparse.Namespace, seed: int, verifier: Verifier, kept: Kept) -> None:
-    """A row for each of the SFT models and for every continuation of them."""
-    graphs, problems, held_out = make_samples(options, seed)
-    folder = options.output / f"seed-{seed}"
-    starts = [start for start in (options.under, options.over) if start]
-    train_sft_models(
-        options, seed, graphs, folder, [step for start in starts for step in (start, start + options.steps)]
-    )
-    for start in starts:
-        for method, steps in ((START, start), (CONTROL, start + options.steps)):
-            if not kept.has(seed, start, method):
-                policy = load_policy(
-                    folder / f"sft-{steps}", TASK, PolicyConfig.model_validate(policy_settings(options))
-                )
-                seen = score(policy, graphs[: options.held_out])["first_node"]
-                kept.add(seed=seed, start=start, method=method, **score(policy, held_out), first_node_seen=seen)
-        for method in METHODS:
-            if not kept.has(seed, start, method):
-                row = continue_by(method, options, seed, start, problems, held_out, folder, verifier)
-                kept.add(seed=seed, start=start, method=method, **row)
+def run_seed(options: argparse.Namespace, seed: int, start: int, verifier: Verifier, kept: Kept) -> None:
+    """A row for the SFT model on ``start`` graphs and for every continuation of it."""
+    missing = [method for method in (START, CONTROL, *METHODS) if not kept.has(seed, start, method)]
+    if not missing:
+        return
+    held_out, problems, graphs = make_samples(options, seed)
+    folder = options.output / f"seed-{seed}-{start}"
+    after = {START: options.sft_steps, CONTROL: options.sft_steps + options.steps}
+    train_sft_models(options, seed, graphs[:start], folder, list(after.values()))
+    for method in missing:
+        if method in after:
+            settings = PolicyConfig.model_validate(policy_settings(options))
+            policy = load_policy(folder / f"sft-{after[method]}", TASK, settings)
+            seen = score(policy, graphs[: min(start, options.held_out)])["first_node"]
+            row = {**score(policy, held_out), "first_node_seen": seen}
+        else:
+            row = continue_by(method, options, seed, problems, held_out, folder, verifier)
+        kept.add(seed=seed, start=start, method=method, **row)
 
 
 def train_sft_models(
@@ -215,13 +218,12 @@ def continue_by(
     method: str,
     options: argparse.Namespace,
     seed: int,
-    start: int,
     problems: list[Sample],
     held_out: list[Sample],
     folder: Path,
     verifier: Verifier,
 ) -> dict[str, Any]:
-    """Train by one of ``METHODS`` from the SFT model of ``start`` steps; gives its row."""
+    """Train by one of ``METHODS`` from the SFT model in ``folder``; gives its row."""
     overrides = {
         "seed": seed,
         "train.dpo.batch": options.batch,
@@ -238,7 +240,7 @@ def continue_by(
         **{f"policy.{key}": value for key, value in policy_settings(options).items()},
         **METHODS[method],
     }
-    path = folder / f"{method}-{start}"
+    path, start = folder / method, folder / f"sft-{options.sft_steps}"
     shutil.rmtree(path, ignore_errors=True)  # half of a training, which takes less time than a start from half does
     run = RunDirectory.create(path, TASK, build_config(overrides=overrides))
     directory = run.stage(Stage.TRAIN)
@@ -249,13 +251,13 @@ def continue_by(
             TASK,
             problems,
             run.config,
-            start=folder / f"sft-{start}",
+            start=start,
             model_path=run.model_path,
             verifier=verifier,
             directory=directory,
         )
     except RunError as error:  # nothing to learn from: the model stays what it was
-        untrained = load_policy(folder / f"sft-{start}", TASK, run.config.policy)
+        untrained = load_policy(start, TASK, run.config.policy)
         return {**score(untrained, held_out), "not_trained": error.message}
     seconds = time.perf_counter() - started
     row = score(load_policy(run.model_path, TASK, run.config.policy), held_out)
@@ -291,21 +293,21 @@ def describe(row: dict[str, Any]) -> str:
     if "first_node_seen" in row:
         more = f"first node on graphs of SFT {row['first_node_seen']:.1%}"
     return (
-        f"seed {row['seed']}  {row['start']:5} steps of SFT, {row['method']:<13} accuracy {row['accuracy']:6.1%}  "
+        f"seed {row['seed']}  SFT on {row['start']:5} graphs, {row['method']:<13} accuracy {row['accuracy']:6.1%}  "
         f"first node {row['first_node']:6.1%}  a whole arm {row['whole_arm']:6.1%}  {more}"
     )
 
 
 def print_means(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     print(f"\nchance {1 / options.degree:.1%}; mean ± standard deviation over seeds {options.seeds}:")
-    for start in dict.fromkeys(row["start"] for row in rows):
+    for start in starts(options):
         for method in (START, CONTROL, *METHODS):
             shares = [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
             spread = f" ± {statistics.stdev(shares):.1%}" if len(shares) > 1 else ""
-            print(f"  {start:5} steps of SFT, {method:<13} {statistics.fmean(shares):6.1%}{spread}")
+            print(f"  SFT on {start:5} graphs, {method:<13} {statistics.fmean(shares):6.1%}{spread}")
     pits: Counter[str] = Counter()
     for row in rows:
-        pits.update(row.get("pits", {}) if row["start"] == options.under else {})
+        pits.update(row.get("pits", {}) if row["start"] == options.graphs else {})
     found = sum(count for pit, count in pits.items() if pit != "none")
     if found:
         print(f"pits of the under-trained models at the first node: {pits[str(FIRST_NODE)] / found:.1%} of {found}")
@@ -319,9 +321,9 @@ def draw(rows: list[dict[str, Any]], options: argparse.Namespace, path: Path) ->
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "star graph", "font.size": 11}
     from matplotlib import pyplot
 
-    starts = list(dict.fromkeys(row["start"] for row in rows))
-    figure, panels = pyplot.subplots(1, len(starts), figsize=(5.2 * len(starts), 4), sharey=True, squeeze=False)
-    for panel, start in zip(panels[0], starts, strict=True):
+    models = starts(options)
+    figure, panels = pyplot.subplots(1, len(models), figsize=(5.2 * len(models), 4), sharey=True, squeeze=False)
+    for panel, start in zip(panels[0], models, strict=True):
         for place, method in enumerate((START, CONTROL, *METHODS)):
             shares = [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
             panel.bar(place, statistics.fmean(shares), width=0.6, color="#d5e3ec")
@@ -329,7 +331,7 @@ def draw(rows: list[dict[str, Any]], options: argparse.Namespace, path: Path) ->
         panel.axhline(1 / options.degree, color="#b5651d", linestyle="--", linewidth=1)
         panel.text(4.45, 1 / options.degree, "chance", color="#b5651d", ha="right", va="bottom")
         panel.set_xticks(range(5), [START, "more SFT", "DPO", "per-step\nDPO", "per-step DPO,\nsteps"], fontsize=9)
-        panel.set_title(f"from {start} steps of SFT")
+        panel.set_title(f"SFT on {start:,} graphs")
         panel.set_ylim(0, 1)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0][0].set_ylabel("held-out accuracy (exact path)")
