@@ -18,6 +18,7 @@ SHARED = {
     "errors",
     "store",
     "progress",
+    "readable",
     "unicode",
     "hub",
     "__version__",
