@@ -27,11 +27,12 @@ from taskdef.instruct.ledger import Ledger
 from taskdef.preview.projection import Range, in_flight
 from taskdef.preview.take import Preview, take_preview
 from taskdef.preview.text import print_preview
+from taskdef.readable import duration
 from taskdef.records import Stage
 from taskdef.request import RunRequest, resolve_request
 from taskdef.show import print_table
 from taskdef.store import RunDirectory
-from taskdef.terminal import LineProgress, duration
+from taskdef.terminal import LineProgress
 
 PACK = "gsm8k"
 MORE = {"synthesize.samples": 16, "instruct.price_input": 0.15, "instruct.price_output": 0.6}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskdef.errors import ConfigError, RunError, Stopped
-from taskdef.terminal import LineProgress, TerminalProgress, duration, going_on_with, print_error, rate
+from taskdef.terminal import LineProgress, TerminalProgress, going_on_with, print_error, rate
 
 
 class Clock:
@@ -79,11 +79,6 @@ def test_a_bar_takes_every_call_in_any_order(capsys: pytest.CaptureFixture[str])
     assert "a [line]" in shown
     assert "[bold]scoring[/]" in shown
     assert "2/3" in shown
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import typer
 
 from taskdef import __version__
 from taskdef.errors import ConfigError, DefinitionError, TaskdefError
-from taskdef.terminal import duration, going_on_with, print_error, progress_on_stderr, tolerate_any_encoding
+from taskdef.readable import duration
+from taskdef.terminal import going_on_with, print_error, progress_on_stderr, tolerate_any_encoding
 
 if TYPE_CHECKING:
     from taskdef.compare.comparison import Comparison

@@ -6,7 +6,6 @@ the ``small`` profile changes: sizes for small models and CPUs, never the method
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from taskdef.errors import ConfigError
+from taskdef.readable import did_you_mean, nearest
 
 _ALL_SETTINGS = "`taskdef run --dry-run TASK` prints every setting"
 _FILE_FORM = "one setting a line, for instance `select.size: 200`"
@@ -81,6 +81,8 @@ class PolicyConfig(ConfigPart):
     """Weights while sampling; ``auto`` is bfloat16 where the hardware has it."""
     batch_tokens: int = Field(default=65536, ge=1)
     """Upper bound of (prompt + response limit) x sequences decoded at once: bounds memory."""
+    sampler: Literal["own", "vllm"] = "own"
+    """What samples a model that is not being trained, for pass rates and evaluation: ``vllm`` is an extra."""
 
 
 class VerifyConfig(ConfigPart):
@@ -537,7 +539,7 @@ def parse_config(values: dict[str, Any]) -> RunConfig:
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
-                lines.append(f"{key}: no such setting{_nearest(key, known)}")
+                lines.append(f"{key}: no such setting{_nearest_key(key, known)}")
             else:
                 lines.append(f"{key}: {fault['msg'].lower()} (given: {fault['input']!r})")
         raise ConfigError("\n".join(lines), next_step=_ALL_SETTINGS) from None
@@ -578,13 +580,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _nearest(key: str, known: list[str]) -> str:
+def _nearest_key(key: str, known: list[str]) -> str:
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in known}
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not close:
-        last = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(by_last_part), n=1, cutoff=0.6)
-        close = [by_last_part[name] for name in last]
-    return f"; did you mean {close[0]}?" if close else ""
+    close = nearest(key, known, cutoff=0.6)
+    last = None if close else nearest(key.rsplit(".", 1)[-1], by_last_part, cutoff=0.6)
+    return did_you_mean(by_last_part[last] if last else close)
 
 
 def scalar(text: str) -> Any:

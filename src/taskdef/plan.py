@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from taskdef.config import RunConfig, SynthesizeConfig, flatten, paper_values
 from taskdef.instruct.writing import writing_calls
+from taskdef.readable import setting_text
 from taskdef.records import Stage, TaskDefinition
 from taskdef.request import RunRequest
 from taskdef.store import STAGES, RunDirectory
@@ -120,7 +120,8 @@ def render_plan(request: RunRequest) -> str:
     paper = paper_values()
     for key, value in flatten(config).items():
         differs = value != paper[key] and key not in ("instructor", "base_model", "profile", "seed")
-        lines.append(f"{'*' if differs else ' '} {key} = {_shown(value)}{f'  (paper: {_shown(paper[key])})' * differs}")
+        beside = f"  (paper: {setting_text(paper[key])})" if differs else ""
+        lines.append(f"{'*' if differs else ' '} {key} = {setting_text(value)}{beside}")
     return "\n".join(lines)
 
 
@@ -231,9 +232,3 @@ def _lines(path: Path) -> int:
         return 0
     with path.open("rb") as file:
         return sum(1 for line in file if line.strip())
-
-
-def _shown(value: Any) -> str:
-    if value is None or value == "":
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)

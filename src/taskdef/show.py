@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from taskdef.readable import duration
 from taskdef.records import Manifest, Stage
 from taskdef.store import RunDirectory, StageDirectory
-from taskdef.terminal import duration
 
 _PIPED_WIDTH = 1000
 """Columns where stdout is no terminal: room for every cell on one line, so that grep and head see whole rows."""

@@ -14,7 +14,6 @@ Read as settings are: typed, and what is not known is refused with the nearest k
 
 from __future__ import annotations
 
-import difflib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from taskdef.errors import ConfigError
+from taskdef.readable import did_you_mean, nearest
 
 _NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 _SHIPPED = resources.files("taskdef.compare") / "plans"
@@ -111,8 +111,7 @@ def plan_text(name: str) -> str:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(f"{name}: the plan cannot be read: {reason}", next_step=_FORM) from None
     if name not in shipped_plans():
-        near = difflib.get_close_matches(name, shipped_plans(), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(nearest(name, shipped_plans()))
         raise ConfigError(
             f"{name}: no such file, and no plan of that name{hint}",
             next_step=f"give a YAML file, or one of {', '.join(shipped_plans())}",
@@ -149,8 +148,7 @@ def parse_plan(values: dict[str, Any], place: str) -> Plan:
                 next_step="use letters, digits, dots, dashes and underscores; `title` takes any text",
             )
     if plan.reference not in plan.variants:
-        near = difflib.get_close_matches(plan.reference, plan.variants, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(nearest(plan.reference, plan.variants))
         raise ConfigError(
             f"{place}: reference: {plan.reference!r} is none of the variants{hint}",
             next_step=f"name one of {', '.join(plan.variants)}",
@@ -165,8 +163,7 @@ def _fault(fault: Any, place: str) -> str:
         given = "" if fault["type"] == "missing" else f" (given: {fault['input']!r})"
         return f"{place}: {key}: {fault['msg'].lower()}{given}"
     known = Variant.model_fields if parents[:1] == ["variants"] else Plan.model_fields
-    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
-    return f"{place}: {key}: no such key{f'; did you mean {near[0]}?' if near else ''}"
+    return f"{place}: {key}: no such key{did_you_mean(nearest(last, known))}"
 
 
 def _from_folder(plan: Plan, folder: Path) -> Plan:

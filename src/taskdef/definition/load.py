@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from taskdef.definition.yaml_tree import Place, YamlTree, dotted, read_yaml_tree
 from taskdef.errors import DefinitionError
+from taskdef.readable import did_you_mean, nearest
 from taskdef.records import (
     AnswerComparison,
     AnswerReading,
@@ -241,12 +241,12 @@ def _explain(fault: ErrorDetails, tree: YamlTree) -> str:
     given = fault["input"]
     allowed = fault.get("ctx", {}).get("expected")
     if fault["type"] == "extra_forbidden":
-        message = f"there is no such key{_nearest(str(place[-1]), _known_keys(place))}"
+        message = f"there is no such key{_nearest_or_all(str(place[-1]), _known_keys(place))}"
     elif fault["type"] == "missing":
         message = "is missing"
     elif fault["type"] == "enum" and isinstance(allowed, str):
         names = re.findall(r"'([^']*)'", allowed)
-        message = f"{given!r} is not one of {', '.join(names)}{_nearest(str(given), names)}"
+        message = f"{given!r} is not one of {', '.join(names)}{_nearest_or_all(str(given), names)}"
     elif place == ("name",) and fault["type"] == "string_pattern_mismatch":
         message = f"{given!r} must be lower-case letters, digits, '-' and '_', beginning with a letter or digit"
     elif fault["type"] == "string_too_short":
@@ -262,6 +262,5 @@ def _known_keys(place: Place) -> list[str]:
     return list(record.model_fields)
 
 
-def _nearest(given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
+def _nearest_or_all(given: str, known: list[str]) -> str:
+    return did_you_mean(nearest(given, known)) or f"; known: {', '.join(known)}"

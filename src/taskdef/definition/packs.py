@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from taskdef.definition.load import LoadedDefinition, load_definition, load_with_places
 from taskdef.errors import DefinitionError
+from taskdef.readable import did_you_mean, nearest
 from taskdef.records import TaskDefinition, TestSource
 
 _FOLDER = Path(__file__).parent / "packs"
@@ -39,7 +39,7 @@ def load_pack(name: str, test_path: Path | None = None) -> TaskDefinition:
     Raises DefinitionError for an unknown name.
     """
     if name not in pack_names():
-        raise DefinitionError(f"there is no pack {name!r}{_nearest(name)}", next_step="`taskdef packs` lists them")
+        raise DefinitionError(f"there is no pack {name!r}{_nearest_pack(name)}", next_step="`taskdef packs` lists them")
     return _with_test(_load(name), test_path)
 
 
@@ -57,7 +57,7 @@ def resolve_loaded(text: str, test_path: Path | None = None) -> LoadedDefinition
     if text in pack_names():
         return LoadedDefinition(load_pack(text, test_path))
     raise DefinitionError(
-        f"{text!r} is neither a file nor a pack{_nearest(text)}",
+        f"{text!r} is neither a file nor a pack{_nearest_pack(text)}",
         next_step="`taskdef packs` lists the known tasks; `taskdef init` writes a task.yaml to start from",
     )
 
@@ -88,6 +88,5 @@ def _with_test(definition: TaskDefinition, test_path: Path | None) -> TaskDefini
     return definition.model_copy(update={"test": test})
 
 
-def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name.lower(), pack_names(), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+def _nearest_pack(name: str) -> str:
+    return did_you_mean(nearest(name.lower(), pack_names()))

@@ -22,6 +22,7 @@ import yaml
 
 from taskdef.errors import InstructorError
 from taskdef.instruct.words import stems
+from taskdef.readable import did_you_mean, nearest
 
 _PART = re.compile(r"(?P<name>[a-z0-9_]+)\s*(?:\((?P<arguments>.*)\))?", re.DOTALL)
 _SIGNS = {
@@ -124,8 +125,9 @@ def _parse_generator(part: str, whole: str) -> Generator:
         raise InstructorError(f"procedural:{whole}: {part!r} is no generator", next_step=f"write {form}")
     name = match["name"]
     if name not in factory.DATASETS:
+        hint = did_you_mean(nearest(name, factory.DATASETS))
         raise InstructorError(
-            f"procedural:{whole}: reasoning-gym has no generator {name!r}{_nearest(name, factory.DATASETS)}",
+            f"procedural:{whole}: reasoning-gym has no generator {name!r}{hint}",
             next_step="https://github.com/open-thought/reasoning-gym lists the generators",
         )
     fixed, levels, about = _read_arguments(match["arguments"] or "", part)
@@ -174,8 +176,9 @@ def _with_levels(name: str, part: str, fixed: dict[str, Any], levels: dict[str, 
 
     unknown = [key for key in fixed if key not in _parameters(name)]
     if unknown:
+        hint = did_you_mean(nearest(unknown[0], _parameters(name)))
         raise InstructorError(
-            f"procedural:{part}: {name} has no parameter {unknown[0]!r}{_nearest(unknown[0], _parameters(name))}",
+            f"procedural:{part}: {name} has no parameter {unknown[0]!r}{hint}",
             next_step=f"its parameters are {', '.join(_parameters(name))}",
         )
     attributes: dict[str, Any] = {}
@@ -242,10 +245,3 @@ def _split(text: str, separator: str) -> list[str]:
         else:
             pieces[-1] += character
     return pieces
-
-
-def _nearest(name: str, known: Any) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

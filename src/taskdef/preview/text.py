@@ -17,9 +17,9 @@ from taskdef.instruct.meter import Meter, Work
 from taskdef.preview.projection import Projection, Range
 from taskdef.preview.samples import clean, print_draft
 from taskdef.preview.take import Preview
+from taskdef.readable import duration
 from taskdef.records import Attempt, Drop, DropReason, Sample, Verdict
 from taskdef.show import print_table
-from taskdef.terminal import duration
 
 _PIPED_WIDTH = 1000
 _PATTERN = 400

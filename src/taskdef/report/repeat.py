@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
 from taskdef.config import RunConfig, build_config, flatten, paper_values
+from taskdef.readable import setting_text
 from taskdef.records import TaskDefinition
 
 _OWN_OPTIONS = {"profile": "--profile", "base_model": "--base-model", "instructor": "--instructor", "seed": "--seed"}
@@ -33,9 +33,9 @@ def repeat_command(definition: TaskDefinition, config: RunConfig) -> str:
     parts = [["taskdef", "run", definition_file(definition)]]
     for key, value in flatten(config).items():
         if key in _OWN_OPTIONS:
-            parts.append([_OWN_OPTIONS[key], scalar(value)])
+            parts.append([_OWN_OPTIONS[key], setting_text(value)])
         elif value != defaults[key]:
-            parts.append(["--set", f"{key}={scalar(value)}"])
+            parts.append(["--set", f"{key}={setting_text(value)}"])
     return " \\\n  ".join(shlex.join(part) for part in parts)
 
 
@@ -59,18 +59,9 @@ def settings(config: RunConfig) -> list[Setting]:
     return [
         Setting(
             key=key,
-            value=scalar(value),
-            paper="" if key in _OWN_OPTIONS else scalar(paper[key]),
+            value=setting_text(value),
+            paper="" if key in _OWN_OPTIONS else setting_text(paper[key]),
             changed=key not in _OWN_OPTIONS and value != paper[key],
         )
         for key, value in flatten(config).items()
     ]
-
-
-def scalar(value: Any) -> str:
-    """A setting's value as the command line reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)

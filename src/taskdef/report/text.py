@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from taskdef import readable
+
 MODEL_NAMES = {"base": "Base model", "warm_up": "After warm-up", "tuned": "Tuned model"}
 """What the report calls the evaluated models."""
 
@@ -47,15 +49,7 @@ def number(value: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """Wall time in the two largest units."""
-    if seconds is None:
-        return _DASH
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return _DASH if seconds is None else readable.duration(seconds)
 
 
 def p_value(p: float | None) -> str:
