@@ -104,8 +104,12 @@ def test_human_rows_without_an_answer_are_kept_as_texts(run: RunDirectory, tmp_p
     rows = [{"input": "1 + 1?", "output": "#### 2"}, {"input": "2 + 2?", "output": "who knows"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert [row.answer for row in read_human(run, file)] == ["2", None]
-    with pytest.raises(TestSetError, match="cannot be read"):
+    with pytest.raises(TestSetError) as raised:
         read_human(run, tmp_path / "missing.jsonl")
+    assert str(raised.value) == (
+        f"{tmp_path / 'missing.jsonl'}: the human file cannot be read: No such file or directory\n"
+        "  next: --human FILE: one JSON object a line, with `input` and `output`"
+    )
 
 
 def test_lengths_fall_into_bins_of_whole_numbers() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskdef.definition.testset import read_gold_answers, read_raw_rows
+from taskdef.errors import TestSetError
 from taskdef.records import Origin, Sample, TestSource
 from taskdef.report.gather import Artifacts
 from taskdef.store import RunDirectory
@@ -53,7 +54,13 @@ def read_human(run: RunDirectory, path: Path) -> list[HumanRow]:
     Raises TestSetError where the file cannot be read or a row has no input.
     """
     definition = run.definition.model_copy(update={"test": TestSource(path=path)})
-    raw = read_raw_rows(definition)
+    try:
+        raw = read_raw_rows(definition)
+    except TestSetError as error:  # it is read as a test set is, and is none
+        raise TestSetError(
+            error.message.replace("the test set", "the human file"),
+            next_step="--human FILE: one JSON object a line, with `input` and `output`",
+        ) from None
     with Verifier(definition.answer, timeout_seconds=run.config.verify.timeout_seconds) as verifier:
         readings = read_gold_answers(definition.answer, verifier, [row.output for row in raw])
     return [

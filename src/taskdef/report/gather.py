@@ -101,7 +101,7 @@ def gather(run: RunDirectory) -> Artifacts:
         }
     analysis = run.path / "analysis" / "analysis.json"
     if analysis.exists():
-        found["analysis"] = json.loads(analysis.read_bytes())
+        found["analysis"] = _read_analysis(analysis, run)
     return Artifacts(run=run, manifests=manifests, drops=drops, **found)
 
 
@@ -131,6 +131,14 @@ def figures(log: list[dict[str, Any]], key: str) -> list[tuple[float, float]]:
         for index, entry in enumerate(log)
         if isinstance(entry.get(key), int | float) and math.isfinite(entry[key])
     ]
+
+
+def _read_analysis(path: Path, run: RunDirectory) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RunError(f"{path}: damaged: {error}", next_step=f"taskdef analyze {run.quoted_path}") from None
+    return dict(content)
 
 
 def _log_lines(path: Path) -> Iterator[dict[str, Any]]:
