@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from taskdef.errors import RunError
 from taskdef.records import Attempt, Drop, Grade, Manifest, Passage, PassRate, Sample, Stage, TestRow
 from taskdef.store import FAULT_FILE, RunDirectory
 
