@@ -311,3 +311,11 @@ def test_by_purpose_tells_what_this_run_paid_and_what_is_unknown(tmp_path: Path)
 )
 def test_the_cost_of_answers_that_never_came(totals: LedgerTotals, text: str) -> None:
     assert totals.cost_text() == text
+
+
+def test_a_ledger_in_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        RunError, match=r"answers\.sqlite: cannot be made: File exists\n  next: name a folder"
+    ):
+        Ledger(tmp_path / "file" / "answers.sqlite")

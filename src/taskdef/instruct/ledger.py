@@ -421,6 +421,10 @@ class Ledger:
         return bool(version == tables == 0)
 
     def _fault(self, error: Exception) -> RunError:
+        if isinstance(error, OSError):
+            return RunError(
+                f"{self.path}: cannot be made: {error.strerror}", next_step="name a folder where you may write"
+            )
         return RunError(
             f"{self.path or 'ledger in a temporary folder'}: {error}",
             next_step="free space on the disk or correct the file's rights, then repeat the command; "

@@ -40,7 +40,7 @@ def print_preview(preview: Preview) -> None:
     for heading, lines in _sections(preview):
         console.print()
         console.print(Text(heading, style="bold"))
-        if preview.meter is not None and heading.startswith("instructor "):
+        if preview.meter is not None and heading.startswith("instructor ") and preview.meter.total().done:
             print_table(
                 ("purpose", "answers", "calls", "read", "written", "cost (usd)", "a call"), _purposes(preview.meter)
             )
@@ -132,7 +132,7 @@ def _spending_lines(preview: Preview) -> list[str]:
         lines.append(
             f"asked now: {new:,} calls; {'the previews in all' if before.calls else 'in all'}: {paid}"
             if new
-            else "asked now: nothing; every answer was known"
+            else f"asked now: nothing{'' if preview.stopped else '; every answer was known'}"
         )
     return lines
 
