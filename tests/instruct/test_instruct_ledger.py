@@ -315,7 +315,5 @@ def test_the_cost_of_answers_that_never_came(totals: LedgerTotals, text: str) ->
 
 def test_a_ledger_in_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(
-        RunError, match=r"answers\.sqlite: cannot be made: File exists\n  next: name a folder"
-    ):
+    with pytest.raises(RunError, match=r"answers\.sqlite: cannot be made: File exists\n  next: name a folder"):
         Ledger(tmp_path / "file" / "answers.sqlite")
