@@ -32,8 +32,12 @@ from typing import Any
 
 CASES = {"short": (8, 54, 8, 12), "long": (4, 700, 16, 16)}
 """Prompts, tokens of each, completions of each, tokens of each."""
-VARIANTS = ("trl-bf16", "trl-bf16-micro16", "trl-autocast", "trl-fp32", "taskdef")
-"""``trl-bf16`` and the like take all sequences at once, which needs some 20 GB in the long case."""
+VARIANTS = {
+    "short": ("trl-bf16", "trl-bf16-micro16", "trl-autocast", "trl-fp32", "taskdef"),
+    "long": ("trl-bf16-micro4", "taskdef"),
+}
+"""Measured by default. ``trl-bf16``, ``trl-autocast`` and ``trl-fp32`` take all sequences at once, with ``-microN`` N
+at once. In the long case 16 at once need more than 13 GB."""
 LIBRARY = Path(__file__).parent / "library"
 
 
@@ -44,7 +48,7 @@ def main() -> None:
         return
     results: dict[str, dict[str, Any]] = {}
     for case in options.cases:
-        for variant in options.variants:
+        for variant in options.variants or VARIANTS[case]:
             command = [sys.executable, __file__, "--run", case, variant, "--steps", str(options.steps)]
             command += ["--warm-up", str(options.warm_up)]
             done = subprocess.run([*command, "--model", options.model], capture_output=True, text=True)
@@ -63,7 +67,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", help=f"by default {VARIANTS}")
     parser.add_argument("--steps", type=int, default=3, help="steps that count")
     parser.add_argument("--warm-up", type=int, default=1, help="steps before them")
     parser.add_argument("--model", default="builtin:smollm2-135m")
@@ -122,7 +126,7 @@ def measure(case: str, variant: str, *, model_name: str, steps: int, warm_up: in
     source = resolve_model(model_name)
     device = pick_device(PolicyConfig())
     tokenizer = load_tokenizer(source)
-    dtype = torch.float32 if variant in ("trl-fp32", "trl-autocast") else torch.bfloat16
+    dtype = torch.float32 if variant.startswith(("trl-fp32", "trl-autocast")) else torch.bfloat16
     model = load_model(source, dtype=dtype, device=device)
     texts = prompt_texts(tokenizer, prompts * (steps + warm_up), prompt_tokens)
     phases = time_phases() if variant == "taskdef" and device.type == "cpu" else {}
@@ -261,7 +265,8 @@ def make_trainer(
     from taskdef.train.grpo import SharedPrefillGRPOTrainer
 
     sequences = len(texts) // steps * completions
-    micro_batch = 16 if variant == "trl-bf16-micro16" else sequences
+    _, _, at_once = variant.partition("-micro")
+    micro_batch = int(at_once) if at_once else sequences
     arguments = GRPOConfig(
         output_dir=folder,
         per_device_train_batch_size=micro_batch,
@@ -280,7 +285,7 @@ def make_trainer(
         disable_tqdm=True,
         seed=0,
         use_cpu=use_cpu,
-        bf16=variant == "trl-autocast",
+        bf16=variant.startswith("trl-autocast"),
         gradient_checkpointing=False,
         generation_kwargs={"min_new_tokens": completion_tokens},
     )

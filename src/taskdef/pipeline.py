@@ -29,6 +29,7 @@ from taskdef.verify.isolated import Verifier
 
 if TYPE_CHECKING:
     from taskdef.instruct.protocol import Instructor
+    from taskdef.policy.token_policy import TokenPolicy
     from taskdef.policy.transformers_policy import TransformersPolicy
 
 WARM_UP_FOLDER = "warm-up"
@@ -312,7 +313,7 @@ def _select(run: RunDirectory, directory: StageDirectory, progress: Progress) ->
         selection = select_samples(
             samples,
             run.config.select,
-            policy=_load_policy(run, starting_model(run)),
+            policy=_load_sampler(run, starting_model(run)),
             verifier=verifier,
             seed=run.config.seed,
             file=AttemptFile(directory, "attempts.jsonl"),
@@ -348,10 +349,10 @@ def _evaluate(run: RunDirectory, directory: StageDirectory, progress: Progress) 
     from taskdef.policy.load import refuse_unfit_model
 
     _refuse_other_test_file(run)
-    models: dict[str, Callable[[], TransformersPolicy]] = {"base": lambda: _load_policy(run, run.config.base_model)}
+    models: dict[str, Callable[[], TokenPolicy]] = {"base": lambda: _load_sampler(run, run.config.base_model)}
     if _warm_up_record(run).done:
-        models["warm_up"] = lambda: _load_policy(run, starting_model(run))
-    models["tuned"] = lambda: _load_policy(run, run.model_path)
+        models["warm_up"] = lambda: _load_sampler(run, starting_model(run))
+    models["tuned"] = lambda: _load_sampler(run, run.model_path)
     with _verifier(run) as verifier:
         rows = _test_rows(run, verifier)[: run.config.evaluate.limit]
         places = [(f"held-out row {row.id}", row.input) for row in rows]
@@ -434,6 +435,12 @@ def _load_policy(run: RunDirectory, source: str | Path) -> TransformersPolicy:
     from taskdef.policy.load import load_policy
 
     return load_policy(source, run.definition, run.config.policy)
+
+
+def _load_sampler(run: RunDirectory, source: str | Path) -> TokenPolicy:
+    from taskdef.policy.load import load_sampler
+
+    return load_sampler(source, run.definition, run.config.policy)
 
 
 def _test_rows(run: RunDirectory, verifier: Verifier) -> list[TestRow]:

@@ -12,12 +12,14 @@ from taskdef.config import PolicyConfig
 from taskdef.errors import BaseModelError
 from taskdef.hub import find_hub_fault
 from taskdef.policy.builtin import BUILTIN_PREFIX, resolve_builtin
+from taskdef.policy.memory import memory_ends
 from taskdef.records import TaskDefinition
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from taskdef.policy.token_policy import TokenPolicy
     from taskdef.policy.transformers_policy import TransformersPolicy
 
 
@@ -95,7 +97,8 @@ def pick_dtype(config: PolicyConfig, device: torch.device) -> torch.dtype:
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """The causal language model. A PEFT adapter folder is merged into its base. Raises BaseModelError."""
+    """The causal language model. A PEFT adapter folder is merged into its base. Raises BaseModelError; OutOfMemory
+    where it does not fit."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -103,15 +106,16 @@ def load_model(source: str | Path, *, dtype: torch.dtype, device: torch.device) 
     logging.disable_progress_bar()  # its bars for reading and writing weights would break into taskdef's own
     resolved = resolve_model(source)
     try:
-        if (Path(resolved) / "adapter_config.json").exists():
-            from peft import AutoPeftModelForCausalLM
+        with memory_ends(lambda: (f"loading {source}", {})):
+            if (Path(resolved) / "adapter_config.json").exists():
+                from peft import AutoPeftModelForCausalLM
 
-            model = AutoPeftModelForCausalLM.from_pretrained(resolved, dtype=dtype).merge_and_unload()
-        else:
-            model = AutoModelForCausalLM.from_pretrained(resolved, dtype=dtype)
+                model = AutoPeftModelForCausalLM.from_pretrained(resolved, dtype=dtype).merge_and_unload()
+            else:
+                model = AutoModelForCausalLM.from_pretrained(resolved, dtype=dtype)
+            loaded: PreTrainedModel = model.to(device)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unloadable(source, error) from error
-    loaded: PreTrainedModel = model.to(device)
     return loaded.eval()
 
 
@@ -168,6 +172,15 @@ def load_policy(source: str | Path, definition: TaskDefinition, config: PolicyCo
     tokenizer = load_tokenizer(source)
     model = load_model(source, dtype=pick_dtype(config, device), device=device)
     return TransformersPolicy(str(source), model, tokenizer, definition, config)
+
+
+def load_sampler(source: str | Path, definition: TaskDefinition, config: PolicyConfig) -> TokenPolicy:
+    """A model that is sampled and never trained, by ``policy.sampler``. Raises BaseModelError."""
+    if config.sampler == "vllm":
+        from taskdef.policy.vllm_policy import load_vllm_policy
+
+        return load_vllm_policy(source, definition, config)
+    return load_policy(source, definition, config)
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
