@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -38,6 +39,8 @@ def write_rows(rows: Rows, out: Path | None) -> None:
     file exists or cannot be written.
     """
     if out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as JSON is, whatever the terminal's encoding lacks
         _write_lines(rows, sys.stdout.write)
         report = ""
     elif out.suffix == ".parquet":
