@@ -9,10 +9,13 @@ of two numbers, and on ``--base-samples`` of three, which are in no other set. F
 n of the same samples, for the same number of optimizer steps whatever n is, so that the samples alone differ:
 
     sft       their solutions
-    rft       their solutions, and the model's own correct ones that differ
-    stepwise  per-step DPO. A solution here is one line, so its pit is the whole line but the end: with one step,
-              per-step DPO is DPO with whole wrong answers as the rejected side
+    rft       the model's own correct solutions alone: a solution here is the answer, so own ones that differ from
+              the given ones do not exist, and with the given ones beside them it would be sft
+    stepwise  per-step DPO. A solution here is one line, so its pit is the line but for its end: with one step,
+              per-step DPO is DPO on whole wrong answers, without their stop tokens
     grpo      rewards of the model's own completions
+
+``--methods`` can name dpo and ppo too.
 
 Prints the test error of every point with Wilson's 95% interval over all seeds' answers; the slope of a straight line
 through log error over log n, by method; and the data multiplier read horizontally: for SFT's fitted error at the
@@ -56,10 +59,11 @@ TASK = TaskDefinition(
 )
 TWO_TERMS = "procedural:chain_sum(min_terms=2,max_terms=2,min_digits=1,max_digits=1)"
 THREE_TERMS = "procedural:chain_sum(min_terms=3,max_terms=3,min_digits=1,max_digits=1)"
-METHODS = ("sft", "rft", "stepwise", "grpo")
+METHODS = ("sft", "rft", "dpo", "stepwise", "ppo", "grpo")
 TOKENS = r"\n| ?[A-Za-z]+| ?\d| ?[^\sA-Za-z\d]+"
 POLICY = {"device": "cpu", "dtype": "float32", "max_new_tokens": 8, "prompt": "plain"}
 RESAMPLES = 2000
+COLOURS = ("#0b6e99", "#b5651d", "#4c8b3f", "#7a4c9e", "#888888", "#000000")
 
 
 def main() -> None:
@@ -84,7 +88,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32, 64, 128, 256])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--methods", nargs="+", default=["sft", "rft", "stepwise", "grpo"], choices=METHODS)
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps of every method")
     parser.add_argument("--batch", type=int, default=32, help="solutions, or pairs, of a step; of GRPO completions")
     parser.add_argument("--sft-rate", type=float, default=5e-4)
@@ -208,6 +212,7 @@ def point(
         "train.sft.max_steps": options.steps,
         "train.sft.learning_rate": options.sft_rate,
         "train.rft.attempts": 16,
+        "train.rft.with_verified": False,
         "train.dpo.batch": options.batch,
         "train.dpo.max_steps": options.steps,
         "train.dpo.learning_rate": options.dpo_rate,
@@ -376,7 +381,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     figure, panel = pyplot.subplots(figsize=(6.4, 4.4))
     sizes = np.array(found["sizes"], dtype=float)
     named = [method for method in METHODS if method in found]
-    for number, (method, colour) in enumerate(zip(named, ("#0b6e99", "#b5651d", "#4c8b3f", "#7a4c9e"), strict=False)):
+    for number, (method, colour) in enumerate(zip(named, COLOURS, strict=False)):
         of = found[method]
         error = np.array(of["error"])
         beside = sizes * 1.03 ** (number - 1.5)  # so that intervals do not hide each other
