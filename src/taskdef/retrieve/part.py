@@ -4,8 +4,8 @@
     index.bin   a header, then the arrays below, each beginning at a multiple of eight bytes
 
 A part is written once and never changed. Opening one costs as good as nothing, and a query touches the postings of its
-own terms and the texts of its own results only: index.bin is mapped into memory, texts.bin read where it is asked for,
-since a mapped page that holds one short text takes longer to come by than the text itself.
+own terms and the texts of its own results only: index.bin is mapped into memory; texts.bin is read where it is asked
+for, since 10,000 texts scattered over mapped pages would bring half of a gigabyte with them.
 """
 
 from __future__ import annotations
