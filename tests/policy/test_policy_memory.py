@@ -123,6 +123,17 @@ def test_scoring_says_so_too(tiny_llama: Path, load_tiny: LoadTiny, monkeypatch:
         policy.complete(["1 + 1?"], count=4, temperature=1.0, seed=0)
 
 
+def test_a_model_that_does_not_fit_is_named(
+    tiny_llama: Path, load_tiny: LoadTiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ON_A_GPU
+
+    monkeypatch.setattr(torch.nn.Module, "to", fail)
+    with pytest.raises(OutOfMemory, match=rf"while loading {tiny_llama} \(.+\)\n  next: a smaller base_model"):
+        load_tiny(tiny_llama)
+
+
 def test_the_warm_up_names_half_its_batch(
     tiny_llama: Path,
     load_tiny: LoadTiny,

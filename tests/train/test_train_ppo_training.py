@@ -256,6 +256,28 @@ def test_going_on_gives_what_an_undisturbed_training_gives(
     assert not any("value_head" in file or "adapter" in file for file in files)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"train__method": "rloo"},
+        {"train__method": "grpo", "train__iterations": 2, "train__loss_type": "cispo"},
+        {"train__method": "grpo", "train__iterations": 2, "train__importance_sampling": "sequence"},
+    ],
+    ids=["rloo", "cispo twice", "gspo twice"],
+)
+def test_other_methods_by_rollouts_go_on_too(settings: dict[str, Any], train: Callable[..., StageDirectory]) -> None:
+    undisturbed = train("undisturbed", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", StopAfter(2), **settings)
+    stopped = train("stopped", **settings)
+    assert [step["step"] for step in learned(stopped)] == [1, 2, 3]
+    assert learned(stopped) == learned(undisturbed)
+    assert all(step["reward"] is not None and step["kl"] is not None for step in learned(stopped))
+    one, other = (load_file(each.run.model_path / "model.safetensors") for each in (stopped, undisturbed))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
 def test_bf16_weights_learn(train: Callable[..., StageDirectory]) -> None:
     directory = train("run", policy__dtype="bfloat16", train__max_steps=1)
     saved = load_file(directory.run.model_path / "model.safetensors")

@@ -81,7 +81,8 @@ def training_bytes(model: PreTrainedModel, *, adapter: bool, reference: bool) ->
     gradients = sum(each.numel() * each.element_size() for each in learned)
     moments = sum(8 * each.numel() for each in learned)
     copies = sum(4 * each.numel() for each in learned if each.dtype is not torch.float32)
-    return of_all * (2 if reference and not adapter else 1) + gradients + moments + copies
+    models = 2 if reference and not adapter else 1
+    return int(of_all * models + gradients + moments + copies)
 
 
 def memory_bytes(model: PreTrainedModel) -> int:
@@ -90,7 +91,7 @@ def memory_bytes(model: PreTrainedModel) -> int:
 
     if model.device.type == "cuda":
         return int(torch.cuda.get_device_properties(model.device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _gigabytes(count: int) -> str:
