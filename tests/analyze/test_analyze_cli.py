@@ -8,6 +8,7 @@ from finished_run import build_finished_run
 from taskdef import cli
 from taskdef.analyze import run as analysis
 from taskdef.errors import ConfigError, RunError
+from taskdef.store import RunDirectory
 
 
 def test_human_data_goes_with_one_run(tmp_path: Path) -> None:
@@ -17,10 +18,17 @@ def test_human_data_goes_with_one_run(tmp_path: Path) -> None:
     assert str(raised.value) == (f"--human: goes with one run\n  next: taskdef analyze {runs[0]} --human FILE")
 
 
-def test_two_runs_are_compared_in_the_first_ones_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_runs_are_compared_in_the_first_ones_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [build_finished_run(tmp_path / name).path for name in ("a", "b")]
+    asked: list[object] = []
+
+    def compare(opened: list[RunDirectory], folder: Path) -> list[Path]:
+        asked.extend([[run.path for run in opened], folder])
+        return []
+
+    monkeypatch.setattr(analysis, "compare_runs", compare)
     cli.analyze(runs)
-    assert capsys.readouterr().out.splitlines()[-1] == str(runs[0] / "analysis" / "accuracy.pdf")
+    assert asked == [runs, runs[0] / "analysis"]
 
 
 def test_one_run_is_described(

@@ -85,7 +85,7 @@ def test_sft_sees_taskdefs_own_tokens(
     assert stepped(trainer)["loss"] > 0
 
 
-@pytest.mark.parametrize("style", ["plain", "chat"])
+@pytest.mark.parametrize("style", [pytest.param("plain", marks=pytest.mark.slow), "chat"])
 def test_dpo_takes_a_step(load: Callable[..., Any], parts: dict[str, Any], tmp_path: Path, style: str) -> None:
     from trl import DPOConfig, DPOTrainer
 

@@ -95,7 +95,7 @@ def _similarity_panels(found: Sequence[Mapping[str, Any]]) -> list[Panel]:
         panels.append(
             Panel(
                 f"Likeness: {name.lower()}",
-                f"cosine of two inputs, mean {number(one['mean'])}; pairs in a thousand",
+                f"pairs in a thousand by their cosine; mean {number(one['mean'])}",
                 bars(
                     [f"{low:.3f} to {low + width:.3f}" for low in lows],
                     [Stack("of a thousand pairs", "initial", counts[one["name"]])],
