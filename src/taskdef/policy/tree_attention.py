@@ -16,7 +16,7 @@ from transformers.masking_utils import sdpa_mask
 
 TREE_ATTENTION = "taskdef_tree"
 
-WINDOWED = frozenset({"gemma3_text", "mistral", "qwen2", "qwen3"})
+WINDOWED = frozenset({"gemma3_text", "mistral", "qwen3"})
 """Model types with sliding windows whose layers are known, by test, to hand their window to the attention."""
 
 _MORE_THAN_A_MATRIX = (
