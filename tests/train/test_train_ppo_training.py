@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "train.batch": 2,
     "train.completions": 4,
     "train.micro_batch": 4,
-    "train.max_steps": 3,
+    "train.max_steps": 2,
     "train.save_every": 1,
     "train.format_reward": 0.5,
 }
@@ -242,7 +242,7 @@ def test_going_on_gives_what_an_undisturbed_training_gives(
     with pytest.raises(KeyboardInterrupt):
         train("stopped", StopAfter(2), **settings)
     stopped = train("stopped", **settings)
-    assert [step["step"] for step in learned(stopped)] == [1, 2, 3]  # each of two passes of two mini-batches
+    assert [step["step"] for step in learned(stopped)] == [1, 2]  # each of two passes of two mini-batches
     assert learned(stopped) == learned(undisturbed)
     for step in learned(stopped):
         for figure in ("reward", "kl", "value_loss", "clipped_share", "entropy", "loss", "gradient_norm"):
@@ -271,13 +271,14 @@ def test_other_methods_by_rollouts_go_on_too(settings: dict[str, Any], train: Ca
     with pytest.raises(KeyboardInterrupt):
         train("stopped", StopAfter(2), **settings)
     stopped = train("stopped", **settings)
-    assert [step["step"] for step in learned(stopped)] == [1, 2, 3]
+    assert [step["step"] for step in learned(stopped)] == [1, 2]
     assert learned(stopped) == learned(undisturbed)
     assert all(step["reward"] is not None and step["kl"] is not None for step in learned(stopped))
     one, other = (load_file(each.run.model_path / "model.safetensors") for each in (stopped, undisturbed))
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
+@pytest.mark.slow
 def test_bf16_weights_learn(train: Callable[..., StageDirectory]) -> None:
     directory = train("run", policy__dtype="bfloat16", train__max_steps=1)
     saved = load_file(directory.run.model_path / "model.safetensors")
