@@ -65,6 +65,19 @@ def test_drafts_that_never_reach_the_vote_cost_no_votes() -> None:
     assert notes.notes == ["0.7 usd, about 1.40 in all"]  # + 2 x 0.2 + (4 x 1/2 - 1) x 0.3
 
 
+def test_a_draft_of_several_steps_is_counted_by_its_last() -> None:
+    notes, meter = Notes(), make_meter(**PRICED)
+    live = LiveProjection(notes, meter)
+    live.start("drafts", 4)
+    unit(meter, "contexts", 10, 0.1)
+    for _ in range(2):
+        unit(meter, "constrain", 20, 0.2)
+        unit(meter, "correct", 10, 0.1)
+    unit(meter, "answer", 30, 0.3)
+    live.advance()
+    assert notes.notes == ["1.00 usd, about 2.60 in all"]  # two drafts more of 0.7 / 2, three votes more of 0.3
+
+
 def test_without_a_price_tokens_are_projected_and_without_tokens_calls() -> None:
     for tokens, wanted in ((600, "1.2k tokens, about 4.8k in all"), (0, "2 calls, about 8 in all")):
         notes, meter = Notes(), make_meter()

@@ -94,7 +94,7 @@ def test_level_3_combines_concepts_and_documents(made: Made) -> None:
         assert "Topics: " in prompt
     sample = next(sample for sample in made.samples if sample.input == "Both: 1 + 1?")
     assert sample.steps["level"] == "3"
-    assert {sample.passage_id, sample.steps["second passage"]} == {"p0", "p1"}
+    assert {sample.passage_id, sample.steps["passage 2"]} == {"p0", "p1"}
 
 
 def test_a_question_is_solved_without_the_document(made: Made) -> None:

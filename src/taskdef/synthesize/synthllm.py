@@ -137,7 +137,7 @@ class Synthllm:
         else:
             steps["concepts"] = "; ".join(as_text(chosen.get("concepts")).splitlines())
         if len(plan.documents) > 1:
-            steps["second passage"] = self._documents[plan.documents[1]].id
+            steps["passage 2"] = self._documents[plan.documents[1]].id
         return LabelRequest(
             id=plan.id,
             draft=Draft(question, solution),
