@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from taskdef.errors import LibraryError
 from taskdef.evaluate.statistics import wilson_interval
-from taskdef.instruct.load import load_instructor
+from taskdef.instruct.load import close_instructor, load_instructor
 from taskdef.pipeline import run_stage, write_report
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Grade, Passage, Relevance, Stage, TaskDefinition
 from taskdef.retrieve.audit import BY_HAND, Audit, choose_passages, grade_passages, sum_up
+from taskdef.stopping import answers_kept
 from taskdef.store import RunDirectory
 
 GRADES_FILE, AUDIT_FILE = "grades.jsonl", "audit.json"
@@ -76,7 +77,8 @@ async def _by_instructor(run: RunDirectory, passages: Sequence[Passage], progres
         seed=run.config.seed,
         say=progress.line,
     )
-    try:
-        return await grade_passages(run.definition, passages, instructor=instructor, progress=progress)
-    finally:
-        await instructor.close()
+    with answers_kept(lambda: instructor.in_flight):
+        try:
+            return await grade_passages(run.definition, passages, instructor=instructor, progress=progress)
+        finally:
+            await close_instructor(instructor, progress)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import save_tokenizer
 from numpy.typing import NDArray
+from tiny_models import save_tokenizer
 
 from taskdef.config import RetrieveConfig
 from taskdef.errors import LibraryError
