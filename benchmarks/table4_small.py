@@ -32,7 +32,7 @@ settings:
   warm_up.mode: never
   synthesize: {{samples: 120, max_draft_factor: 5, near_duplicate_similarity: 1.0, test_overlap: 1.0}}
   select: {{rollouts: 8, size: 64, temperature: 1.0}}
-  train: {{learning_rate: 1.0e-3, batch: 16, completions: 8, max_steps: 12, temperature: 1.0, kl_coefficient: 0.0,
+  train: {{learning_rate: 2.0e-4, batch: 16, completions: 8, max_steps: 8, temperature: 1.0, kl_coefficient: 0.0,
            save_every: 4, micro_batch: 128}}
 seeds: [0, 1, 2]
 reference: full

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+
+from taskdef.cli import main
 from taskdef.compare.comparison import Comparison
 from taskdef.compare.page import write_pages
+from taskdef.compare.plan import plan_text
+from taskdef.compare.resolve import Given, resolve_comparison
 from taskdef.compare.results import read_results
 from taskdef.compare.run import run_comparison
+from taskdef.errors import ConfigError
 from taskdef.records import Stage
 
 
@@ -43,3 +50,52 @@ def test_two_variants_share_what_is_the_same(make_comparison: Callable[..., Comp
     journal = comparison.journal()
     run_comparison(comparison)
     assert comparison.journal() == journal
+
+
+def test_a_comparison_is_gone_on_with_by_its_directory(make_comparison: Callable[..., Comparison]) -> None:
+    comparison = make_comparison({"full": {}, "easy": {"settings": {"select.strategy": "easy"}}})
+    comparison.begin()
+    again, loaded = resolve_comparison(str(comparison.path), Given(only=[], settings={}, passages=[]))
+    assert again.matrix == comparison.matrix
+    assert loaded.definition == comparison.matrix.definition
+    with pytest.raises(ConfigError, match="has its own task and settings; given: --task, --set"):
+        resolve_comparison(str(comparison.path), Given(task="gsm8k", settings={"select.size": 3}))
+
+
+def test_the_command_line_comes_on_top_of_a_plan(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("profile: small\nselect: {size: 30, rollouts: 5}\n")
+    given = Given(
+        task="gsm8k",
+        runs_dir=tmp_path,
+        config_file=tmp_path / "own.yaml",
+        settings={"instructor": "openai:m", "train.batch": 3},
+        seeds=[5],
+        only=["easy"],
+    )
+    comparison, _ = resolve_comparison("table4", given)
+    assert [cell.run for cell in comparison.matrix.cells] == ["full-seed5", "easy-seed5"]
+    config = comparison.matrix.cells[1].config
+    assert (config.profile, config.train.batch, config.select.strategy) == ("small", 3, "easy")
+    assert (config.select.rollouts, config.select.size) == (64, 30)  # the plan's over the file's
+    assert comparison.path == tmp_path / "table4-gsm8k"
+    with pytest.raises(ConfigError, match="names no task"):
+        resolve_comparison("table4", Given())
+    with pytest.raises(ConfigError, match="--only esy: is none of the plan's variants"):
+        resolve_comparison("table4", Given(task="gsm8k", only=["esy"]))
+
+
+def test_the_command_prints_plans_and_outlooks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def said(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["taskdef", "compare", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    assert said("table4", "--print") == plan_text("table4")
+    monkeypatch.chdir(tmp_path)
+    outlook = said("table4", "--task", "gsm8k", "--only", "easy", "--seeds", "0", "--base-model", "a/B-7B", "--dry-run")
+    assert outlook.startswith("runs/table4-gsm8k (new): 2 variants x 1 seeds, 2 runs\n")
+    assert list(tmp_path.iterdir()) == []

@@ -106,9 +106,11 @@ def build_matrix(plan: Plan, definition: TaskDefinition, root: Path, human_demos
 
 
 def budget_of(cell: Cell) -> dict[str, int]:
-    """The sizes that should be equal, as the settings promise them, by the keys of ``BUDGET``."""
+    """The sizes that should be equal, as the settings promise them, by the keys of ``BUDGET``; attempts only where
+    something is chosen by them."""
     sizes: Estimate = estimate(cell.definition, cell.config)
-    return {"selected": sizes.selected, "steps": sizes.steps, "attempts": cell.config.select.most_attempts}
+    budget = {"selected": sizes.selected, "steps": sizes.steps}
+    return budget if cell.config.select.strategy == "all" else budget | {"attempts": cell.config.select.most_attempts}
 
 
 def _config(plan: Plan, variant: Variant, seed: int, root: Path) -> RunConfig:
@@ -139,6 +141,7 @@ def _human_settings(plan: Plan, variant: Variant, common: dict[str, Any]) -> dic
         "synthesize.human.rows": rows,
         "adapt.enabled": False,
         "select.strategy": "all",
+        "select.rollouts": 1,  # nothing is chosen by them
     }
 
 
@@ -176,7 +179,9 @@ def _refuse_unequal_budgets(matrix: Matrix) -> None:
             continue
         found = budget_of(matrix.of(name)[0])
         if other := [
-            f"{BUDGET[key]} {found[key]:,} instead of {wanted[key]:,}" for key in BUDGET if found[key] != wanted[key]
+            f"{BUDGET[key]} {found[key]:,} instead of {wanted[key]:,}"
+            for key in BUDGET
+            if key in found and key in wanted and found[key] != wanted[key]
         ]:
             raise ConfigError(
                 f"{plan.name}: variants.{name}: another budget than {plan.reference}: {', '.join(other)}",

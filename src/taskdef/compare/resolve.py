@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,10 @@ def resolve_comparison(plan: str, given: Given) -> tuple[Comparison, LoadedDefin
     Raises ConfigError, DefinitionError, TestSetError or RunError.
     """
     if (Path(plan) / COMPARISON_FILE).is_file():
-        if given != Given(runs_dir=given.runs_dir):
+        if said := [one.name for one in fields(given) if one.name != "runs_dir" and getattr(given, one.name)]:
+            names = ", ".join("--" + {"config_file": "config", "settings": "set"}.get(name, name) for name in said)
             raise ConfigError(
-                f"{plan}: is a comparison, which has its own task and settings",
+                f"{plan}: is a comparison, which has its own task and settings; given: {names}",
                 next_step="leave the options out to go on with it; a new one starts from a PLAN",
             )
         found = Comparison.open(Path(plan))

@@ -46,7 +46,7 @@ def result_table(comparison: Comparison, results: Results) -> Table:
             "seeds",
             "accuracy %",
             "95% interval",
-            f"less {reference}, points",
+            f"difference from {reference}, points",
             "95% interval",
             "p",
             "p (Holm)",
