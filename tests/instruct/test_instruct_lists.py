@@ -14,6 +14,7 @@ from taskdef.instruct.lists import read_items, read_lists, read_objects
         ('{"items": ["say "no"", "b"', ['say "no"', "b"]),
         ("Sure!\n1. one two\n   and more\n2) three\n- four", ["one two and more", "three", "four"]),
         ("1. one\n2. one", ["one"]),
+        ('{"items": ["*", "a", "***"]}', ["a"]),  # a small model's idea of a list
         ("I'm sorry, I can't.", []),
         ("no list at all", []),
         ('{"items": []}', []),

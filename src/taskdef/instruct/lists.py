@@ -16,7 +16,7 @@ _DEEPEST = 8
 
 
 def read_items(text: str, *, cut: bool = False) -> list[str]:
-    """The texts of a JSON list, or of a list with dashes or numbers; each once, in order.
+    """The texts of a JSON list, or of a list with dashes or numbers; each once, in order. ``*`` and the like are none.
 
     ``cut``: the token limit ended the response, so that the last item of a list without its end is left out.
     """
@@ -65,7 +65,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _unique(items: Iterator[str] | list[str]) -> list[str]:
-    return list(dict.fromkeys(item for item in items if item and not is_placeholder(item)))
+    return list(dict.fromkeys(item for item in items if any(map(str.isalnum, item)) and not is_placeholder(item)))
 
 
 def _leaves(value: Any, depth: int = 0) -> Iterator[str]:
