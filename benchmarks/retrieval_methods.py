@@ -1,6 +1,7 @@
 """What is retrieval worth? The method run with the best passages, any, the least relevant and none, side by side.
 
     python benchmarks/retrieval_methods.py [--no-train] [--seeds 0] [--samples 64] [--runs-dir runs/retrieval-methods]
+    python benchmarks/retrieval_methods.py --small FOLDER [--seeds 0 1 2]
 
 The sums example with its procedural instructor: its labels are right by construction, its passages decide which of five
 generators writes a sample, and its library is about arithmetic in a third of its passages. So whether a sample is about
@@ -16,6 +17,9 @@ that are sums or differences at all, and of those selected; and, unless --no-tra
 accuracy with its Wilson 95% interval, a seed. The same goes to retrieval_methods.json in the runs' folder. After an
 interruption, finished stages are kept.
 
+With --small the model is one of 0.1 million weights, made in FOLDER by table4_small.py, that was trained on sums and
+differences and adds some of them rightly, and nothing else: minutes on a CPU instead of hours.
+
     python benchmarks/retrieval_methods.py --task TASK --config FILE
 
 does the same with a task and an instructor of your own: nothing here but the column "on task" is about sums.
@@ -29,6 +33,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from table4_small import prepare
 
 from taskdef.config import RunConfig, build_config
 from taskdef.definition.packs import resolve_loaded
@@ -44,6 +50,23 @@ from taskdef.terminal import progress_on_stderr
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "sums"
 METHODS = ("bm25", "random", "adversarial", "none")
+"""Also: dense and hybrid, with the extra `dense`."""
+SMALL = {
+    "policy.device": "cpu",
+    "policy.dtype": "float32",
+    "policy.max_new_tokens": 8,
+    "policy.max_prompt_tokens": 240,
+    "synthesize.max_draft_factor": 5,
+    "synthesize.near_duplicate_similarity": 1.0,
+    "synthesize.test_overlap": 1.0,
+    "select.temperature": 1.0,
+    "train.learning_rate": 2e-4,
+    "train.batch": 16,
+    "train.completions": 8,
+    "train.temperature": 1.0,
+    "train.kl_coefficient": 0.0,
+}
+"""What suits a model of 0.1 million weights."""
 ON_TASK = "chain_sum."
 """What the levels of a sample of the example's task begin with."""
 
@@ -109,6 +132,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="of training")
     parser.add_argument("--no-train", action="store_true", help="stop after the selection")
     parser.add_argument("--start", metavar="MODEL", help="the model that all start from; else the first warm-up's")
+    parser.add_argument("--small", metavar="FOLDER", type=Path, help="a model of 0.1 million weights, made there")
     parser.add_argument("--task", default=str(EXAMPLE / "task.yaml"))
     parser.add_argument("--config", type=Path, default=EXAMPLE / "config.yaml")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/retrieval-methods"))
@@ -116,6 +140,12 @@ def main() -> None:
     definition = resolve_loaded(arguments.task, None).definition
     rows = []
     start: str | None = arguments.start
+    if arguments.small is not None:
+        prepare(arguments.small, steps=1500)
+        start = str(arguments.small.absolute() / "base")
+        # its own held-out rows: the model has not seen them, and may have seen the example's
+        own = resolve_loaded(str(arguments.small / "task.yaml"), None).definition
+        definition = own.model_copy(update={"passages": definition.passages})
     for method in arguments.methods:
         runs = []
         for seed in arguments.seeds:
@@ -130,6 +160,8 @@ def main() -> None:
             }
             if start is not None:
                 overrides |= {"base_model": json.dumps(start), "warm_up.mode": "never"}
+            if arguments.small is not None:
+                overrides |= SMALL
             config = build_config(files=[arguments.config], overrides=overrides)
             until = Stage.SELECT if arguments.no_train else Stage.EVALUATE
             path = arguments.runs_dir / f"{method}-{seed}"
