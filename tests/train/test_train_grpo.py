@@ -198,9 +198,7 @@ def test_a_model_whose_layers_cannot_share_takes_the_stock_way(
     tiny_lfm: Path, load_tiny: LoadTiny, sum_samples: list[Sample], tmp_path: Path
 ) -> None:
     ours, theirs = (
-        one_step(
-            load_tiny(tiny_lfm), sum_samples[:2], tmp_path, stock=stock, rewards=HALF_A_SIGNAL, kl_coefficient=0.0
-        )
+        one_step(load_tiny(tiny_lfm), sum_samples[:2], tmp_path, stock=stock, rewards=HALF_A_SIGNAL, kl_coefficient=0.0)
         for stock in (False, True)
     )
     for name, gradient in theirs.gradients.items():
