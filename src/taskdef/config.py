@@ -83,8 +83,6 @@ class PolicyConfig(ConfigPart):
     """Upper bound of (prompt + response limit) x sequences decoded at once: bounds memory."""
     sampler: Literal["own", "vllm"] = "own"
     """What samples a model that is not being trained, for pass rates and evaluation: ``vllm`` is an extra."""
-    sampler: Literal["own", "vllm"] = "own"
-    """What samples a model that is not being trained, for pass rates and evaluation: ``vllm`` is an extra."""
 
 
 class VerifyConfig(ConfigPart):
