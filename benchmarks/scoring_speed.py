@@ -36,9 +36,11 @@ def main() -> None:
         python = options.vllm_python if variant == "vllm" else sys.executable
         done = subprocess.run([python, __file__, *sys.argv[1:], "--run", variant], capture_output=True, text=True)
         if done.returncode:
-            print(f"{variant:<12} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", flush=True)
+            errors = [line for line in done.stderr.splitlines() if "Error" in line] or ["no message"]
+            print(f"{variant:<12} failed with exit code {done.returncode}: {errors[-1]}", flush=True)
             continue
-        found[variant] = result = json.loads(done.stdout.strip().splitlines()[-1])
+        # vLLM writes its own lines before and after
+        found[variant] = result = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
         print(
             f"{variant:<12} {result['tokens'] / result['seconds']:8.1f} tokens a second, {result['seconds']:7.1f} s, "
             f"{result['processor']:7.1f} s of processor",
