@@ -200,6 +200,7 @@ def test_every_table_is_as_wide_as_its_headings(make_comparison: Callable[..., C
     for table in all_tables(comparison, read_results(comparison)):
         assert {len(row) for row in table.rows} == {len(table.headings)}
     assert lines(comparison)["same"].same_as == "full"
+    assert lines(comparison)["same"].test is None
 
 
 def test_a_damaged_plan_and_a_folder_of_something_else(make_comparison: Callable[..., Comparison]) -> None:

@@ -122,7 +122,8 @@ def _line(comparison: Comparison, variant: str, facts: Mapping[str, Facts], fail
     failed = [cell for cell in cells if cell.name in failures]
     parts = [f"{len(done)} of {len(cells)} seeds"] if len(done) < len(cells) else []
     parts += [f"failed: {failures[failed[0].name]}"] if failed else []
-    first = next(name for name in matrix.plan.variants if [c.run for c in matrix.of(name)] == [c.run for c in cells])
+    names = [matrix.plan.reference, *matrix.plan.variants]
+    first = next(name for name in names if [cell.run for cell in matrix.of(name)] == [cell.run for cell in cells])
     named = {
         "variant": variant,
         "title": matrix.title(variant),
@@ -156,8 +157,9 @@ def _tested(comparison: Comparison, lines: Sequence[Line], facts: Mapping[str, F
     """The lines with their tests against the reference, and what is not equal to it."""
     reference = next(line for line in lines if line.is_reference)
     tests: dict[str, Test] = {}
-    for line in lines:
-        if not line.is_reference and (test := _test(comparison, line, reference, facts)) is not None:
+    # a line with another line's runs is about its very models: nothing to test, and nothing for Holm to count
+    for line in [line for line in lines if not line.is_reference and not line.same_as]:
+        if (test := _test(comparison, line, reference, facts)) is not None:
             tests[line.variant] = test
     adjusted = dict(zip(tests, holm([test.difference.p or 0.0 for test in tests.values()]), strict=True))
     return [

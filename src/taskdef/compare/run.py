@@ -34,9 +34,9 @@ def run_comparison(comparison: Comparison, progress: Progress | None = None) -> 
                 failed.append(f"{cell.name}: {error.message}")
                 progress.line(f"[{number}/{len(cells)}] {cell.name}: failed: {error.message}")
     if failed:
+        others = ", the others are done" if len(failed) < len(cells) else ""
         raise RunError(
-            f"{comparison.path}: {len(failed)} of {len(cells)} runs failed, the others are done:\n  "
-            + "\n  ".join(failed),
+            f"{comparison.path}: {len(failed)} of {len(cells)} runs failed{others}:\n  " + "\n  ".join(failed),
             next_step=f"mend the cause, then: taskdef compare {comparison.quoted_path}",
         )
 
