@@ -13,7 +13,7 @@ from taskdef.compare.outlook import foresee, print_outlook
 from taskdef.compare.page import headline, write_pages
 from taskdef.compare.reckoning import Assumptions, size_in_name
 from taskdef.compare.results import Line, read_results
-from taskdef.compare.tables import all_tables, result_table
+from taskdef.compare.tables import all_tables, dropped_table, result_table
 from taskdef.errors import ConfigError, RunError
 from taskdef.evaluate.statistics import mcnemar_exact, wilson_interval
 from taskdef.records import Attempt, PassRate, Sample, Stage, TrainingStep, Verdict
@@ -201,6 +201,14 @@ def test_every_table_is_as_wide_as_its_headings(make_comparison: Callable[..., C
         assert {len(row) for row in table.rows} == {len(table.headings)}
     assert lines(comparison)["same"].same_as == "full"
     assert lines(comparison)["same"].test is None
+
+
+def test_what_was_left_out_stands_by_its_reason(make_comparison: Callable[..., Comparison]) -> None:
+    comparison = make_comparison({"full": {}, "easy": EASY})
+    comparison.begin()
+    finish(comparison, "full-seed0", 7)
+    table = dropped_table(read_results(comparison))
+    assert (table.headings, table.rows) == (("variant", "duplicate"), (("full", "2"),))
 
 
 def test_a_damaged_plan_and_a_folder_of_something_else(make_comparison: Callable[..., Comparison]) -> None:

@@ -9,6 +9,7 @@ from taskdef.compare.comparison import Comparison
 from taskdef.compare.facts import Taken
 from taskdef.compare.results import Line, Results, Score
 from taskdef.evaluate.seeds import Estimate
+from taskdef.records import DropReason
 from taskdef.report import text
 
 DASH = text.percent(None)
@@ -25,11 +26,12 @@ class Table:
 
 
 def all_tables(comparison: Comparison, results: Results) -> list[Table]:
-    """Result, cost, seeds, sharing: in the order of the pages."""
+    """Result, cost, seeds, drops, sharing: in the order of the pages."""
     return [
         result_table(comparison, results),
         cost_table(results),
         seed_table(comparison, results),
+        dropped_table(results),
         shared_table(results),
     ]
 
@@ -192,6 +194,18 @@ def seed_table(comparison: Comparison, results: Results) -> Table:
             "says nothing about other seeds. Test rows seen: held-out inputs found among those scored or trained on; "
             "must be 0.",
         ),
+    )
+
+
+def dropped_table(results: Results) -> Table:
+    """What was lost on the way, by reason."""
+    lines = [line for line in results.lines if line.score is not None and not line.same_as]
+    reasons = [reason.value for reason in DropReason if any(reason.value in line.dropped for line in lines)]
+    return Table(
+        "What was left out",
+        ("variant", *(text.words(reason) for reason in reasons)),
+        tuple((line.title, *(_count(line.dropped.get(reason, 0)) for reason in reasons)) for line in lines),
+        ("Drafts, rewrites and human rows that became no sample, by reason: means over the seeds.",),
     )
 
 
