@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +101,7 @@ def test_a_run_on_human_rows_asks_nobody(held_out_sums: TaskDefinition, tmp_path
     assert len(run.stage(Stage.SYNTHESIZE).read_records("samples.jsonl", Sample)) == 9
 
 
+@pytest.mark.slow
 def test_rl_and_sft_on_human_rows_beside_written_samples(
     make_comparison: Callable[..., Comparison], tmp_path: Path
 ) -> None:
@@ -142,4 +142,3 @@ def test_gsm8k_rows_keep_apart_from_its_test_set() -> None:
     assert "h00401" in {drop.id for drop in found.drops if drop.reason is DropReason.OVERLAPS_TEST}
     assert len(found.samples) + len(found.drops) == 401
     assert len(found.samples) > 350
-    print(Counter(drop.reason.value for drop in found.drops))
