@@ -155,7 +155,7 @@ def size_in_name(model: str) -> float:
 def cost_of(config: RunConfig, work: Work) -> float | None:
     """US dollars of the instructor's tokens; None where the price is not known, 0 where nobody is asked over HTTP."""
     if not config.instructor.startswith("openai:"):
-        return 0.0
+        return 0.0 if config.instructor or not work.calls else None
     from taskdef.instruct.chat import Usage
     from taskdef.instruct.openai_compatible import parse_endpoint
     from taskdef.instruct.prices import Prices
