@@ -245,7 +245,7 @@ def run(
         )
     from taskdef.show import closing_lines
 
-    print("\n".join([*closing_lines(done), *pipeline.diagnosis_lines(done)]))
+    print("\n".join(closing_lines(done, pipeline.diagnosis_lines(done))))
 
 
 @app.command(rich_help_panel=_STAGES)

@@ -67,9 +67,9 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
-def closing_lines(run: RunDirectory) -> list[str]:
-    """What a run that ended says on stdout: the headline where there is one, then where everything is."""
-    return [*headline(run), *_whereabouts(run)]
+def closing_lines(run: RunDirectory, findings: Sequence[str] = ()) -> list[str]:
+    """What a run that ended says on stdout: the headline where there is one, what went wrong, where everything is."""
+    return [*headline(run), *findings, *_whereabouts(run)]
 
 
 def headline(run: RunDirectory) -> list[str]:

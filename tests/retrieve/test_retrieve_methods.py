@@ -67,9 +67,9 @@ def test_random_passages_are_all_there_is_in_an_order_of_the_seeds() -> None:
 
 
 def test_each_passage_is_drawn_about_as_often_as_any_other() -> None:
-    # 3 of 8 in 400 draws: 150 each on average, with a standard deviation of about 10
-    drawn = [text for seed in range(400) for text in texts_by("random", 3, seed)]
-    assert all(110 <= drawn.count(text) <= 190 for text in [*SUMS, *OTHERS])
+    # 3 of 8 in 100 draws: 37.5 each on average, with a standard deviation of about 5
+    drawn = [text for seed in range(100) for text in texts_by("random", 3, seed)]
+    assert all(18 <= drawn.count(text) <= 57 for text in [*SUMS, *OTHERS])
 
 
 def test_scores_say_how_well_a_passage_fits_whatever_the_method() -> None:
