@@ -27,6 +27,12 @@ PRICES = {"price_input": 2.0, "price_output": 10.0}
 """US dollars a million tokens."""
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between tries: what is waited for changes no count."""
+    monkeypatch.setitem(Sender.__init__.__kwdefaults__, "backoff_seconds", 0.01)
+
+
 @pytest.mark.parametrize("fault_share", [0.0, 0.2])
 def test_the_server_never_counts_more_than_the_cap(tmp_path: Path, fault_share: float) -> None:
     settings = {**PRICES, "first_byte_timeout_seconds": 0.3}
