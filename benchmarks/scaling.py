@@ -3,16 +3,17 @@ data scaling.)
 
     python benchmarks/scaling.py [--seeds 0 1 2] [--sizes 16 32 64 128 256] [--steps 60] [--output FOLDER]
 
-Samples come from the procedural instructor: sums and differences of three numbers of one digit, labels right by
-construction. The base model is a transformer small enough that a point takes seconds: trained from scratch on those
-of two numbers, and on ``--base-samples`` of three, which are in no other set. From it each method learns from the first
-n of the same samples, for the same number of optimizer steps whatever n is, so that the samples alone differ:
+Samples come from the procedural instructor: words of 3 to 10 letters to be spelled backward, answers right by
+construction. The base model is a transformer small enough that a point takes seconds: trained from scratch here on
+random letters, up to ``--base-letters`` of them, so that it knows the task and fails at longer words. From it each
+method learns from the first n of the same words, for the same number of optimizer steps whatever n is, so that the
+samples alone differ:
 
     sft       their solutions
     rft       the model's own correct solutions alone: a solution here is the answer, so own ones that differ from
               the given ones do not exist, and with the given ones beside them it would be sft
-    stepwise  per-step DPO. A solution here is one line, so its pit is the line but for its end: with one step,
-              per-step DPO is DPO on whole wrong answers, without their stop tokens
+    stepwise  per-step DPO. A solution here is one step, so its pit is all of it: per-step DPO is then DPO
+              on whole wrong answers, without their stop tokens
     grpo      rewards of the model's own completions
 
 ``--methods`` can name dpo and ppo too.
@@ -30,7 +31,10 @@ import argparse
 import asyncio
 import json
 import math
+import random
+import re
 import shutil
+import string
 import time
 from pathlib import Path
 from typing import Any
@@ -52,16 +56,17 @@ from taskdef.train.stage import train_policy
 from taskdef.verify.isolated import Verifier
 
 TASK = TaskDefinition(
-    name="three-terms",
-    description="Add and subtract three numbers of one digit.",
-    output_format="####",
-    answer=AnswerSpec(read=AnswerReading.NUMBER_AFTER_MARKER, compare=AnswerComparison.NUMERIC),
+    name="backward",
+    description="Spell a word backward.",
+    output_format="=",  # the prompt's last sign; anything else would only make prompts longer
+    answer=AnswerSpec(read=AnswerReading.EXACT, compare=AnswerComparison.TEXT),
 )
-TWO_TERMS = "procedural:chain_sum(min_terms=2,max_terms=2,min_digits=1,max_digits=1)"
-THREE_TERMS = "procedural:chain_sum(min_terms=3,max_terms=3,min_digits=1,max_digits=1)"
+INSTRUCTOR = "spell_backward(min_word_len=3,max_word_len=10,data_file=holdout_words.txt)"
+"""400 words; the other list has 150,000 and is read anew for each sample."""
+WORDS = 400
+QUESTION = "Spell this word backward (example: sun -> nus): "
 METHODS = ("sft", "rft", "dpo", "stepwise", "ppo", "grpo")
-TOKENS = r"\n| ?[A-Za-z]+| ?\d| ?[^\sA-Za-z\d]+"
-POLICY = {"device": "cpu", "dtype": "float32", "max_new_tokens": 8, "prompt": "plain"}
+POLICY = {"device": "cpu", "dtype": "float32", "max_new_tokens": 14, "prompt": "plain"}
 RESAMPLES = 2000
 COLOURS = ("#0b6e99", "#b5651d", "#4c8b3f", "#7a4c9e", "#888888", "#000000")
 
@@ -94,11 +99,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sft-rate", type=float, default=5e-4)
     parser.add_argument("--dpo-rate", type=float, default=2e-4)
     parser.add_argument("--grpo-rate", type=float, default=5e-4)
-    parser.add_argument("--base-samples", type=int, default=256)
+    parser.add_argument(
+        "--base-letters", type=int, default=6, help="of the longest string of the base model's training"
+    )
     parser.add_argument("--base-steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--held-out", type=int, default=500)
+    parser.add_argument("--held-out", type=int, default=144, help="of 400 words")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs/scaling"))
     return parser.parse_args()
@@ -127,11 +134,11 @@ def missing_points(options: argparse.Namespace, seed: int, rows: list[dict[str, 
     left = [(method, size) for method, size in wanted if (seed, method, size) not in there]
     if not left:
         return
-    two, own, samples, held_out = make_samples(options, seed)
+    samples, held_out = make_samples(options, seed)
     folder = options.output / f"seed-{seed}"
     base = folder / "base"
     if not base.exists():
-        train_base(options, seed, [*two, *own], base)
+        train_base(options, seed, {sample.input for sample in (*samples, *held_out)}, base)
     for method, size in left:
         row = {"seed": seed, "method": method, "size": size, "options": settings(options)}
         if method == "base":
@@ -141,50 +148,42 @@ def missing_points(options: argparse.Namespace, seed: int, rows: list[dict[str, 
             yield row | point(options, seed, method, samples[:size], held_out, base, folder, verifier)
 
 
-def make_samples(
-    options: argparse.Namespace, seed: int
-) -> tuple[list[Sample], list[Sample], list[Sample], list[Sample]]:
-    """All two-term samples; of three terms the base model's, those to learn from, and those held out (the same for
-    every seed). No sample is in two of them."""
-    held_out = draft(THREE_TERMS, 1_000_003, options.held_out, set())
-    taken = {sample.input for sample in held_out}
-    more = draft(THREE_TERMS, seed, options.base_samples + max(options.sizes), taken)
-    two = draft(TWO_TERMS, seed, 180, set())  # of 200 that there are; the last few would take long to be drawn
-    return two, more[: options.base_samples], more[options.base_samples :], held_out
-
-
-def draft(specification: str, seed: int, count: int, taken: set[str]) -> list[Sample]:
-    """That many different samples, none of those taken."""
-    instructor = ProceduralInstructor(specification.removeprefix("procedural:"), seed=seed)
+def make_samples(options: argparse.Namespace, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from, and those held out, which are the same for every seed."""
     found: dict[str, Sample] = {}
 
     async def fill() -> None:
+        instructor = ProceduralInstructor(INSTRUCTOR, seed=0)
         index = 0
-        while len(found) < count:
+        while len(found) < WORDS:
             made = await instructor.generate(TASK, passage=None, pattern="", demos=(), index=index, temperature=0.0)
+            sample = Sample(id=f"s{index}", input=made.input, solution=made.solution, answer=made.solution)
+            found.setdefault(made.input, sample)
             index += 1
-            if made.input not in taken:
-                answer = made.solution.removeprefix("#### ")
-                sample = Sample(id=f"s{index}", input=made.input, solution=made.solution, answer=answer)
-                found.setdefault(made.input, sample)
 
     asyncio.run(fill())
-    return list(found.values())
+    if max(options.sizes) + options.held_out > WORDS:
+        raise SystemExit(f"{max(options.sizes)} samples and {options.held_out} held out are more than {WORDS} words")
+    samples = list(found.values())
+    held_out, rest = samples[: options.held_out], samples[options.held_out :]
+    return random.Random(seed).sample(rest, len(rest)), held_out
 
 
-def train_base(options: argparse.Namespace, seed: int, samples: list[Sample], folder: Path) -> None:
-    import re
-
-    encode_all = [text for sample in samples for text in (sample.input, sample.solution, TASK.output_format)]
-    words = {word for text in encode_all for word in re.findall(TOKENS, text)}
-    digits = {form for digit in range(10) for form in (f"{digit}", f" {digit}")}
-    signs = {"\n", " -", "-", " +", " ="}
-    tokenizer = word_tokenizer(sorted(words | digits | signs), TOKENS)
+def train_base(options: argparse.Namespace, seed: int, taken: set[str], folder: Path) -> None:
+    """A transformer from scratch that spells random letters backward; none of the words is among them."""
+    letters = string.ascii_letters + string.digits
+    tokenizer = word_tokenizer([QUESTION, "\n", "=", *letters], rf"{re.escape(QUESTION)}|\n|.")
     encode = PromptEncoder(TASK, tokenizer, "plain")
     model = fresh_transformer(tokenizer, width=options.width, layers=options.layers, seed=seed)
+    draw = random.Random(seed)
+    texts = {"".join(draw.choices(letters, k=draw.randint(1, options.base_letters))) for _ in range(5_000)}
     train_from_scratch(
         model,
-        [(encode.prompt_ids(sample.input), encode.completion_ids(sample.solution)) for sample in samples],
+        [
+            (encode.prompt_ids(QUESTION + text), encode.completion_ids(text[::-1]))
+            for text in sorted(texts)
+            if QUESTION + text not in taken
+        ],
         steps=options.base_steps,
         batch=64,
         learning_rate=2e-3,

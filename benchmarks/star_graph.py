@@ -62,6 +62,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "stepwise-step": {"train.method": "stepwise", "train.stepwise.pairs": "step"},
 }
 START, CONTROL = "SFT so far", "sft"
+LABELS = {
+    START: START,
+    CONTROL: "more SFT",
+    "dpo": "DPO",
+    "stepwise": "per-step\nDPO",
+    "stepwise-step": "per-step DPO,\nsteps",
+}
 FIRST_NODE = 1
 """Number of the step that writes the first node after the centre."""
 
@@ -85,6 +92,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--degree", type=int, default=2)
     parser.add_argument("--arm", type=int, default=2, help="nodes of an arm, without the centre")
     parser.add_argument("--nodes", type=int, default=8, help="names that nodes are drawn from")
@@ -111,7 +119,7 @@ class Kept:
 
     def __init__(self, path: Path, options: argparse.Namespace) -> None:
         self.path = path
-        left = ("seeds", "few", "threads", "output")
+        left = ("seeds", "methods", "few", "threads", "output")
         self.key = {name: value for name, value in vars(options).items() if name not in left}
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
@@ -161,7 +169,7 @@ def make_samples(options: argparse.Namespace, seed: int) -> tuple[list[Sample], 
 
 def run_seed(options: argparse.Namespace, seed: int, start: int, verifier: Verifier, kept: Kept) -> None:
     """A row for the SFT model on ``start`` graphs and for every continuation of it."""
-    missing = [method for method in (START, CONTROL, *METHODS) if not kept.has(seed, start, method)]
+    missing = [method for method in (START, CONTROL, *options.methods) if not kept.has(seed, start, method)]
     if not missing:
         return
     held_out, problems, graphs = make_samples(options, seed)
@@ -301,13 +309,14 @@ def describe(row: dict[str, Any]) -> str:
 def print_means(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     print(f"\nchance {1 / options.degree:.1%}; mean ± standard deviation over seeds {options.seeds}:")
     for start in starts(options):
-        for method in (START, CONTROL, *METHODS):
+        for method in (START, CONTROL, *options.methods):
             shares = [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
             spread = f" ± {statistics.stdev(shares):.1%}" if len(shares) > 1 else ""
             print(f"  SFT on {start:5} graphs, {method:<13} {statistics.fmean(shares):6.1%}{spread}")
     pits: Counter[str] = Counter()
     for row in rows:
-        pits.update(row.get("pits", {}) if row["start"] == options.graphs else {})
+        if (row["start"], row["method"]) == (options.graphs, "stepwise"):
+            pits.update(row.get("pits", {}))
     found = sum(count for pit, count in pits.items() if pit != "none")
     if found:
         print(f"pits of the under-trained models at the first node: {pits[str(FIRST_NODE)] / found:.1%} of {found}")
@@ -324,13 +333,14 @@ def draw(rows: list[dict[str, Any]], options: argparse.Namespace, path: Path) ->
     models = starts(options)
     figure, panels = pyplot.subplots(1, len(models), figsize=(5.2 * len(models), 4), sharey=True, squeeze=False)
     for panel, start in zip(panels[0], models, strict=True):
-        for place, method in enumerate((START, CONTROL, *METHODS)):
+        for place, method in enumerate((START, CONTROL, *options.methods)):
             shares = [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
             panel.bar(place, statistics.fmean(shares), width=0.6, color="#d5e3ec")
             panel.plot([place] * len(shares), shares, "o", color="#0b6e99", markersize=5)
         panel.axhline(1 / options.degree, color="#b5651d", linestyle="--", linewidth=1)
-        panel.text(4.45, 1 / options.degree, "chance", color="#b5651d", ha="right", va="bottom")
-        panel.set_xticks(range(5), [START, "more SFT", "DPO", "per-step\nDPO", "per-step DPO,\nsteps"], fontsize=9)
+        names = [LABELS[method] for method in (START, CONTROL, *options.methods)]
+        panel.text(len(names) - 0.55, 1 / options.degree, "chance", color="#b5651d", ha="right", va="bottom")
+        panel.set_xticks(range(len(names)), names, fontsize=9)
         panel.set_title(f"SFT on {start:,} graphs")
         panel.set_ylim(0, 1)
         panel.spines[["top", "right"]].set_visible(False)
