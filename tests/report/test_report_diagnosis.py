@@ -119,6 +119,12 @@ def test_truncation_that_was_overcome_is_no_problem(artifacts: Artifacts) -> Non
     assert sentences(artifacts, log=log(truncated_share=(0.9, 0.05), kl=0.2, entropy=(1.0, 0.4))) == ""
 
 
+def test_one_token_that_became_unlikely_is_no_drift(artifacts: Artifacts) -> None:
+    steps = log(kl=(0.1, 0.5), entropy=(1.0, 0.4))
+    steps[-3] = steps[-3] | {"kl": 456.0}
+    assert sentences(artifacts, log=steps) == ""
+
+
 def test_nothing_readable_is_told_with_the_warm_ups_part(artifacts: Artifacts) -> None:
     rates = {"s": PassRate(sample_id="s", attempts=100, correct=0, no_answer=97)}
     told = sentences(artifacts, pass_rates=rates, warm_up={"done": False})

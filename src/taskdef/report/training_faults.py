@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -95,8 +96,13 @@ def _collapse(log: list[dict[str, Any]]) -> list[Diagnosis]:
 
 
 def _drift(log: list[dict[str, Any]]) -> list[Diagnosis]:
-    divergence = _late(log, "kl")
-    if divergence is None or divergence <= KL_LIMIT:
+    values = [value for _, value in figures(log, "kl")]
+    if not values:
+        return []
+    # The median: the estimate of a token is exp(difference) - difference - 1, and one that became unlikely can come to
+    # hundreds, which says nothing about the others.
+    divergence = statistics.median(values[-_window(values) :])
+    if divergence <= KL_LIMIT:
         return []
     return [
         Diagnosis(
