@@ -96,8 +96,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=["sft", "rft", "stepwise", "grpo"], choices=METHODS)
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps of every method")
     parser.add_argument("--batch", type=int, default=32, help="solutions, or pairs, of a step; of GRPO completions")
-    parser.add_argument("--sft-rate", type=float, default=5e-4)
-    parser.add_argument("--dpo-rate", type=float, default=2e-4)
+    parser.add_argument("--sft-rate", type=float, default=1e-4)
+    parser.add_argument("--dpo-rate", type=float, default=5e-5)
     parser.add_argument("--grpo-rate", type=float, default=5e-4)
     parser.add_argument(
         "--base-letters", type=int, default=6, help="of the longest string of the base model's training"
