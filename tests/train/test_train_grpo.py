@@ -10,18 +10,20 @@ from typing import Any
 import pytest
 import torch
 from transformers import TrainerCallback
-from trl import GRPOTrainer
+from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from taskdef.config import TrainConfig
+from taskdef.policy import shared_prefix
 from taskdef.policy.prompting import PromptEncoder
+from taskdef.policy.shared_prefix import PackedGroups
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.records import Sample
 from taskdef.train import shared_prompts
 from taskdef.train.grpo import SharedPrefillGRPOTrainer, grpo_arguments, keep_signal
 from taskdef.train.loop import largest_divisor, lora_config
 from taskdef.train.online import prompt_dataset
-from taskdef.train.shared_prompts import EpochSampler, grouped_log_probabilities
+from taskdef.train.shared_prompts import EpochSampler, grouped_log_probabilities, groups_together
 
 LoadTiny = Callable[..., TransformersPolicy]
 
@@ -149,7 +151,8 @@ def test_loss_and_gradients_are_those_of_the_stock_trainer(
         assert (ours.gradients[name] - gradient).norm() < 1e-4 * gradient.norm() + 1e-9, name
     assert ours.logs["loss"] == pytest.approx(theirs.logs["loss"], rel=1e-4, abs=1e-7)
     assert ours.logs["grad_norm"] == pytest.approx(theirs.logs["grad_norm"], rel=1e-4)
-    if rewards is SIGNAL and settings["kl_coefficient"]:
+    # the logged KL is a mean over micro-batches, so it depends on which rows are in one
+    if rewards is SIGNAL and settings["kl_coefficient"] and "micro_batch" in settings:
         assert theirs.logs["kl"] > 0
         assert ours.logs["kl"] == pytest.approx(theirs.logs["kl"], rel=1e-4)
     for name in (
@@ -192,6 +195,41 @@ def test_groups_too_long_to_pack_take_the_stock_way(
     )
     for name, gradient in packed.gradients.items():
         assert (apart.gradients[name] - gradient).norm() < 1e-4 * gradient.norm() + 1e-9, name
+
+
+def test_micro_batches_hold_the_completions_of_one_prompt_and_make_the_same_step(
+    tiny_llama: Path,
+    load_tiny: LoadTiny,
+    sum_samples: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed: list[int] = []
+
+    def pack_groups(prompts: Sequence[Sequence[int]], *rest: Any, **named: Any) -> PackedGroups:
+        packed.append(len(prompts))
+        return shared_prefix.pack_groups(prompts, *rest, **named)
+
+    monkeypatch.setattr(shared_prompts, "pack_groups", pack_groups)
+    whole, parts = (
+        one_step(load_tiny(tiny_llama), sum_samples[:2], tmp_path, stock=False, rewards=SIGNAL, **settings)
+        for settings in ({"kl_coefficient": 0.0, "micro_batch": size} for size in (8, 4))
+    )
+    assert packed == [2, 1, 1]
+    for name, gradient in whole.gradients.items():
+        assert (parts.gradients[name] - gradient).norm() < 1e-4 * gradient.norm() + 1e-9, name
+
+
+def test_rows_of_equal_prompts_come_together_in_the_order_of_the_first() -> None:
+    total = torch.tensor(9)
+    parts = [
+        {"prompt_ids": torch.tensor([[0, 7], [0, 8]]), "advantages": torch.tensor([1.0, 2.0]), "total": total},
+        {"prompt_ids": torch.tensor([[0, 8], [0, 7]]), "advantages": torch.tensor([3.0, 4.0]), "total": total},
+    ]
+    first, second = groups_together(parts)
+    assert (first["prompt_ids"].tolist(), first["advantages"].tolist()) == ([[0, 7], [0, 7]], [1.0, 4.0])
+    assert (second["prompt_ids"].tolist(), second["advantages"].tolist()) == ([[0, 8], [0, 8]], [2.0, 3.0])
+    assert first["total"] is total
 
 
 def test_a_model_whose_layers_cannot_share_takes_the_stock_way(
@@ -304,6 +342,11 @@ def test_trl_still_calls_what_is_overridden_as_it_did() -> None:
         "mm_token_type_ids",
         "image_position_ids",
     ]
+    for trainer in (GRPOTrainer, RLOOTrainer):
+        # shuffled once for all of a step's rollouts, then kept in parts under this name
+        assert list(inspect.signature(trainer._prepare_inputs).parameters) == ["self", "generation_batch"]
+        source = inspect.getsource(trainer._prepare_inputs)
+        assert "self._buffered_inputs[self._step % self.args.steps_per_generation]" in source
     assert inspect.signature(GRPOTrainer.__init__).parameters["rollout_func"].default is None
     assert list(inspect.signature(GRPOTrainer._get_train_sampler).parameters) == ["self", "dataset"]
     assert list(inspect.signature(RepeatSampler.__init__).parameters) == [

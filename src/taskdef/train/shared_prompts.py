@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -44,6 +45,8 @@ class EpochSampler(RepeatSampler):
 class SharedPrompts:
     """Rollouts and log-probabilities for a TRL trainer, each prompt taken once for all its completions."""
 
+    _buffered_inputs: Any
+    _step: int
     accelerator: Any
     args: Any
     max_completion_length: int
@@ -102,6 +105,22 @@ class SharedPrompts:
         positions = input_ids.size(1) + (self.num_generations - 1) * completion_width
         return self.shares_prefixes and positions <= MOST_PACKED_POSITIONS
 
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """One micro-batch. TRL shuffles all rollouts, which would leave most rows without another of their prompt.
+
+        Left so for ``bnpo``, whose loss is a mean over the tokens of a micro-batch and so depends on what is in it.
+        """
+        known = self._buffered_inputs
+        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)  # type: ignore[misc]
+        window = self.args.gradient_accumulation_steps
+        mixed = window > 1 and self._buffered_inputs is not known
+        if not mixed or not self.shares_prefixes or getattr(self.args, "loss_type", None) == "bnpo":
+            return inputs
+        parts = self._buffered_inputs
+        windows = [groups_together(parts[start : start + window]) for start in range(0, len(parts), window)]
+        self._buffered_inputs = [part for regrouped in windows for part in regrouped]
+        return dict(self._buffered_inputs[self._step % self.args.steps_per_generation])
+
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         stock = super()._get_train_sampler(dataset)  # type: ignore[misc]
         return EpochSampler(
@@ -134,6 +153,25 @@ class SharedPrompts:
             log_probabilities.append(log_probability)
             entropies.append(entropy)
         return torch.cat(log_probabilities), torch.cat(entropies), None
+
+
+def groups_together(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The micro-batches of one optimizer step, of equal size, with rows of equal prompts side by side.
+
+    The step learns from the same rows; only which of them go through the model together is another.
+    """
+    by_row = [key for key, value in parts[0].items() if isinstance(value, torch.Tensor) and value.ndim]
+    whole = {key: torch.cat([part[key] for part in parts]) for key in by_row}
+    prompts = [tuple(ids) for ids in whole["prompt_ids"].tolist()]
+    first: dict[tuple[int, ...], int] = {}
+    for row, prompt in enumerate(prompts):
+        first.setdefault(prompt, row)
+    order = torch.tensor(sorted(range(len(prompts)), key=lambda row: first[prompts[row]]))
+    rows = order.chunk(len(parts))
+    return [
+        part | {key: whole[key][mine.to(whole[key].device)] for key in by_row}
+        for part, mine in zip(parts, rows, strict=True)
+    ]
 
 
 def group_rows(
