@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a fresh clone to a report: sets up .venv, then runs the whole method on the embedded example (20 minutes or
-# less on two cores). Called again, it skips what is installed and goes on with a run that was stopped.
+# From a fresh clone to a report: sets up .venv, then runs the whole method on the embedded example (some 7 minutes
+# on two cores). Called again, it skips what is installed and goes on with a run that was stopped.
 #
 #     bash quickstart.sh [SEED]     # seed 0 where none is given
 set -euo pipefail

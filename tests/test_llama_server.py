@@ -79,7 +79,7 @@ def test_samples_of_both_packs_come_through_retrieval_and_synthesis(address: str
             assert 2 <= sample.vote_count <= 3
             assert 1 <= sample.votes <= sample.vote_count
             with Verifier(task.answer) as verifier:
-                assert verifier.read(sample.solution) == sample.answer
+                assert [reading.answer for reading in verifier.read_all([sample.solution])] == [sample.answer]
 
 
 def test_a_small_model_grades_every_passage_of_an_audit(address: str, tmp_path: Path) -> None:
