@@ -93,6 +93,26 @@ def test_where_rows_add_nothing_it_is_the_t_test_over_seeds() -> None:
     assert (found.low, found.high) == pytest.approx((interval.low, min(1, interval.high)))
 
 
+def test_seeds_that_come_out_equal_by_chance_make_nothing_certain() -> None:
+    """Three seeds, each right on one row more of 100, each on another one: no evidence of anything."""
+    a, b = np.zeros((3, 100)), np.zeros((3, 100))
+    for seed in range(3):
+        a[seed, [5 * seed, 5 * seed + 1]] = 1
+        b[seed, 50 + seed] = 1
+    found = difference_over_seeds(a, b)
+    # row sums: six times 1, three times -1; about the mean .01: MS_rows = 3 (9/9 - 100 (.01)^2) / 99 = .0300
+    # the cells' squares about it: 9 - 300 (.01)^2 = 8.97, of which the rows have 2.97: MS_rest = 6 / 198 = .0303
+    error = (6 / 198 / 300) ** 0.5
+    assert (found.low, found.high) == pytest.approx((0.01 - 1.959964 * error, 0.01 + 1.959964 * error), abs=1e-6)
+    assert found.p == pytest.approx(0.3197, abs=1e-4)
+
+
+def test_where_few_rows_differ_small_p_values_stay_rare() -> None:
+    generator = np.random.default_rng(5)
+    worlds = ((generator.random((2, 3, 100)) < 0.02).astype(float) for _ in range(WORLDS))
+    assert min(difference_over_seeds(a, b).p or 0.0 for a, b in worlds) > 1e-4
+
+
 def test_one_seed_is_wilson_and_mcnemar() -> None:
     a, b = [[1, 1, 1, 0, 1, 1]], [[0, 0, 1, 0, 0, 1]]
     assert accuracy_over_seeds(a).low == wilson_interval(5, 6)[0]

@@ -10,6 +10,10 @@ random-effects model of readers and cases in diagnostic medicine, where the read
 with degrees of freedom after Hillis 2007 ("A comparison of denominator degrees of freedom methods for multiple
 observer ROC analysis", Statistics in Medicine 26: 596-619), which replaced Dorfman, Berbaum and Metz's of 1992. The
 difference of two variants is the same model on the differences, cell by cell.
+
+Counts can come out equal for all seeds by chance, most easily where few rows differ. MS_seeds is then 0, and its
+formula would call any difference certain. Rows are what there is to go by then: Var(mean) = MS_rows / (S R), with
+MS_rest in its place where that is larger, with the normal distribution as for one seed.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskdef.evaluate.statistics import mcnemar_exact, wilson_interval, wilson_share
+
+_NO_VARIATION = 1e-9
+"""Below every MS_seeds of seeds that differ by one answer, and above what rounding leaves of 0."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class _Variation:
     variance: float
     """Of the mean."""
     freedom: float
-    """Hillis' denominator degrees of freedom."""
+    """Hillis' denominator degrees of freedom; infinite where all seeds come out equal."""
 
 
 def accuracy_over_seeds(right: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -67,8 +74,8 @@ def difference_over_seeds(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) 
     """How much more a has right than b, both of shape (seeds, rows) with the same seeds and rows in the same places.
 
     One seed: the p is McNemar's exact test's, the interval that of a normal approximation over the rows. Several: the
-    two-way model of the module, t interval and t test. Where every difference is the same there is no variance to go
-    by, and McNemar's test on the rows says what it can. Raises ValueError where the shapes differ or hold nothing.
+    two-way model of the module, t interval and t test. Where every cell's difference is the same there is no variance
+    to go by, and McNemar's test on the rows says what it can. Raises ValueError where shapes differ or hold nothing.
     """
     of_a, of_b = _table(a), _table(b)
     if of_a.shape != of_b.shape:
@@ -80,7 +87,7 @@ def difference_over_seeds(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) 
         p = mcnemar_exact(int((table > 0).sum()), int((table < 0).sum()))
         return Estimate(mean, max(-1.0, mean - reach), min(1.0, mean + reach), p)
     found = _variation(table)
-    if found.variance <= 0:
+    if found.variance < _NO_VARIATION / table.size:
         rows = table.shape[1]
         return Estimate(found.mean, found.mean, found.mean, mcnemar_exact(*((rows, 0) if found.mean else (0, 0))))
     from scipy.stats import t
@@ -113,8 +120,10 @@ def _variation(table: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> _Var
     by_row = seeds * float(((of_rows - mean) ** 2).sum()) / max(1, rows - 1)
     rest = table - of_seeds[:, None] - of_rows[None, :] + mean
     by_rest = float((rest**2).sum()) / max(1, (seeds - 1) * (rows - 1))
+    if by_seed < _NO_VARIATION:
+        return _Variation(mean, max(by_row, by_rest) / (seeds * rows), math.inf)
     from_rows = max(0.0, by_row - by_rest)
-    freedom = (seeds - 1) * ((by_seed + from_rows) / by_seed) ** 2 if by_seed > 0 else math.inf
+    freedom = (seeds - 1) * ((by_seed + from_rows) / by_seed) ** 2
     return _Variation(mean, (by_seed + from_rows) / (seeds * rows), freedom)
 
 
