@@ -16,7 +16,7 @@ from taskdef.compare.resolve import Given, resolve_comparison
 from taskdef.compare.results import read_results
 from taskdef.compare.run import run_comparison
 from taskdef.errors import ConfigError
-from taskdef.records import Stage
+from taskdef.records import Stage, TaskDefinition
 
 
 def test_two_variants_share_what_is_the_same(make_comparison: Callable[..., Comparison]) -> None:
@@ -82,6 +82,34 @@ def test_the_command_line_comes_on_top_of_a_plan(tmp_path: Path) -> None:
         resolve_comparison("table4", Given())
     with pytest.raises(ConfigError, match="--only esy: is none of the plan's variants"):
         resolve_comparison("table4", Given(task="gsm8k", only=["esy"]))
+
+
+def test_a_comparison_that_grows_keeps_the_demos_of_its_runs(
+    held_out_sums: TaskDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import yaml
+
+    monkeypatch.chdir(tmp_path)
+    rows = [{"input": f"How much is {n} and {3 * n}?", "output": f"#### {4 * n}"} for n in range(1, 60)]
+    (tmp_path / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = held_out_sums.model_dump(mode="json", exclude_defaults=True)
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
+
+    def planned(seeds: list[int], only: list[str]) -> Comparison:
+        given = Given(task="task.yaml", human=Path("people.jsonl"), seeds=seeds, only=only)
+        return resolve_comparison("demos", given)[0]
+
+    few, more = planned([0, 1], ["demos-1"]), planned([0, 1, 2, 3], ["demos-1", "demos-10"])
+    assert few.plan.human == tmp_path / "people.jsonl"
+    drawn = {cell.seed: cell.definition.demos for cell in few.matrix.of("demos-1")}
+    assert drawn[0] != drawn[1]
+    assert {cell.seed: cell.definition.demos for cell in more.matrix.of("demos-1") if cell.seed in drawn} == drawn
+
+
+@pytest.mark.parametrize("seeds", [[0, 0], [-1]])
+def test_seeds_that_are_none_are_refused(seeds: list[int]) -> None:
+    with pytest.raises(ConfigError, match="table4: seeds: input should be different whole numbers of at least 0"):
+        resolve_comparison("table4", Given(task="gsm8k", seeds=seeds))
 
 
 def test_the_command_prints_plans_and_outlooks(

@@ -105,6 +105,11 @@ def build_matrix(plan: Plan, definition: TaskDefinition, root: Path, human_demos
     return matrix
 
 
+def by_lot(demos: Sequence[Demo], seed: int) -> list[Demo]:
+    """Demos in an order that the seed draws; what other demos there are does not change who comes before whom."""
+    return sorted(demos, key=lambda demo: digest([seed, demo.input]))
+
+
 def budget_of(cell: Cell) -> dict[str, int]:
     """The sizes that should be equal, as the settings promise them, by the keys of ``BUDGET``; attempts only where
     something is chosen by them."""
@@ -150,7 +155,7 @@ def _with_demos(
 ) -> TaskDefinition:
     if count is None:
         return definition
-    drawn = sorted(human_demos, key=lambda demo: digest([seed, demo.input]))
+    drawn = by_lot(human_demos, seed)
     demos = [*definition.demos, *drawn][:count]
     if len(demos) < count:
         raise ConfigError(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from taskdef.compare.comparison import COMPARISON_FILE, Comparison
-from taskdef.compare.matrix import dotted
-from taskdef.compare.plan import Plan, load_plan
+from taskdef.compare.matrix import by_lot, dotted
+from taskdef.compare.plan import Plan, load_plan, parse_plan
 from taskdef.config import read_settings_file
 from taskdef.definition.load import LoadedDefinition
 from taskdef.definition.packs import resolve_loaded
@@ -73,18 +72,21 @@ def _with_given(plan: Plan, given: Given) -> Plan:
             f"--only {unknown[0]}: is none of the plan's variants", next_step=f"choose from {', '.join(plan.variants)}"
         )
     chosen = {*given.only, plan.reference} if given.only else set(plan.variants)
-    return Plan.model_validate(
+    human = given.human or plan.human
+    return parse_plan(
         plan.model_dump()
         | {
             "task": given.task or plan.task,
             "profile": profile,
             "settings": dotted(below) | dotted(plan.settings) | dict(given.settings or {}),
             "seeds": tuple(given.seeds) or plan.seeds,
-            "human": given.human or plan.human,
+            # absolute: a comparison is gone on with from any folder
+            "human": None if human is None else human.absolute(),
             "test": given.test or plan.test,
             "passages": tuple(given.passages) or plan.passages,
             "variants": {name: variant for name, variant in plan.model_dump()["variants"].items() if name in chosen},
-        }
+        },
+        plan.name,
     )
 
 
@@ -109,8 +111,8 @@ def _human_demos(plan: Plan, definition: TaskDefinition) -> list[Demo]:
         for row, finding in zip(rows, findings, strict=True)
         if finding is None or finding[0] is DropReason.DUPLICATE
     ]
-    # every seed draws its own demos; a comparison keeps no more rows than its seeds can want
-    return random.Random(0).sample(kept, min(len(kept), wanted * len(plan.seeds) * 4))
+    # no more than the seeds draw; and each draws the same ones when the comparison grows by seeds or variants
+    return list({demo.input: demo for seed in plan.seeds for demo in by_lot(kept, seed)[:wanted]}.values())
 
 
 def read_seeds(text: str | None) -> list[int]:
