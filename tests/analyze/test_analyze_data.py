@@ -13,11 +13,11 @@ from taskdef.analyze import texts
 from taskdef.analyze.analysis import Wanted, analyze_run
 from taskdef.analyze.figures import draw_analysis, length_edges
 from taskdef.analyze.records import Analysis
-from taskdef.analyze.sets import HumanRow, read_human
+from taskdef.analyze.sets import HumanRow, TextSet, read_human
 from taskdef.analyze.shares import describe_shares, spread
-from taskdef.analyze.similarity import pairwise_similarity
+from taskdef.analyze.similarity import describe_similarity, pairwise_similarity
 from taskdef.analyze.tables import print_analysis
-from taskdef.analyze.texts import count_duplicates, distinct_n, self_bleu
+from taskdef.analyze.texts import count_duplicates, describe_texts, distinct_n, self_bleu
 from taskdef.analyze.votes import describe_votes
 from taskdef.errors import BaseModelError, LibraryError, RunError, TestSetError
 from taskdef.policy import load
@@ -61,6 +61,16 @@ def test_similarity_takes_every_pair_once() -> None:
     assert found.counts[-1] == 1
     with pytest.raises(ValueError, match="1 vectors have no pairs"):
         pairwise_similarity("initial", np.ones((1, 2)))
+
+
+def test_sets_of_different_sizes_are_compared_on_as_many_texts() -> None:
+    inputs = [f"{word} {number}" for number in range(20) for word in ("red", "green", "blue")]
+    sets = [TextSet(name, inputs[:size], inputs[:size], inputs[:size]) for name, size in (("all", 60), ("human", 4))]
+    found = describe_similarity([*sets, TextSet("training", ["1"], ["one"], ["1"])], lambda some: np.eye(len(some)), 0)
+    assert [(one.name, one.texts) for one in found] == [("all", 4), ("human", 4)]
+    pytest.importorskip("sacrebleu")
+    large, small = describe_texts(sets, near_similarity=0.9, seed=0, count_tokens=None)
+    assert (large.self_bleu, small.self_bleu) == (self_bleu(inputs, 0, 4), self_bleu(inputs[:4], 0))
 
 
 def test_the_effective_number_is_that_of_equally_frequent_ones() -> None:

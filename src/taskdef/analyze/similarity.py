@@ -21,11 +21,13 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def describe_similarity(sets: Sequence[TextSet], embed: Embed, seed: int, most: int = MOST_TEXTS) -> list[Similarity]:
-    """One description for each set of two inputs and more."""
+    """One description for each set of two inputs and more, on as many inputs as the smallest of them has: among more
+    texts the nearest one is nearer."""
+    large = [one for one in sets if len(one.inputs) >= 2]
+    count = min([most, *(len(one.inputs) for one in large)])
     return [
         pairwise_similarity(one.name, embed(random.Random(f"{seed} pairs").sample(list(one.inputs), count)))
-        for one in sets
-        if (count := min(most, len(one.inputs))) >= 2
+        for one in large
     ]
 
 

@@ -22,7 +22,8 @@ def describe_texts(
     sets: Sequence[TextSet], *, near_similarity: float, seed: int, count_tokens: CountTokens | None
 ) -> list[Texts]:
     """One description a set. ``count_tokens`` is None where there is no tokenizer."""
-    # Distinct-n falls as texts are added, so sets of different sizes are compared on as many texts as the smallest has.
+    # Distinct-n falls as texts are added, and self-BLEU rises, so sets of different sizes are compared on as many texts
+    # as the smallest has.
     compared = min((len(one.inputs) for one in sets), default=0)
     described = []
     for one in sets:
@@ -36,7 +37,7 @@ def describe_texts(
                 solution_tokens=tuple(count_tokens(one.solutions)) if count_tokens else None,
                 distinct={n: distinct_n(drawn, n) for n in (1, 2, 3)},
                 distinct_texts=compared,
-                self_bleu=self_bleu(one.inputs, seed),
+                self_bleu=self_bleu(one.inputs, seed, min(SELF_BLEU_TEXTS, compared)),
                 equal=equal,
                 near=near,
             )
@@ -56,10 +57,11 @@ def distinct_n(texts: Sequence[str], n: int) -> float | None:
 
 def self_bleu(texts: Sequence[str], seed: int, most: int = SELF_BLEU_TEXTS) -> float | None:
     """Mean BLEU-4 of each of up to ``most`` texts against the others drawn (Zhu et al. 2018), by sacrebleu, 0 to 100.
+    It rises with the number drawn.
 
     None for fewer than two texts, or where sacrebleu is not installed (see ``has_sacrebleu``).
     """
-    if len(texts) < 2 or not has_sacrebleu():
+    if min(len(texts), most) < 2 or not has_sacrebleu():
         return None
     from sacrebleu.metrics import BLEU
 
