@@ -50,6 +50,11 @@ def test_two_variants_share_what_is_the_same(make_comparison: Callable[..., Comp
     journal = comparison.journal()
     run_comparison(comparison)
     assert comparison.journal() == journal
+    # a kill between a run's report and the removal of its model
+    assert full.model_path.exists()
+    variants = {name: variant.model_dump() for name, variant in comparison.plan.variants.items()}
+    run_comparison(make_comparison(variants, keep_models=False))
+    assert not full.model_path.exists()
 
 
 def test_a_comparison_is_gone_on_with_by_its_directory(make_comparison: Callable[..., Comparison]) -> None:
@@ -110,6 +115,15 @@ def test_a_comparison_that_grows_keeps_the_demos_of_its_runs(
 def test_seeds_that_are_none_are_refused(seeds: list[int]) -> None:
     with pytest.raises(ConfigError, match="table4: seeds: input should be different whole numbers of at least 0"):
         resolve_comparison("table4", Given(task="gsm8k", seeds=seeds))
+
+
+def test_a_task_without_held_out_rows_is_refused_before_anything_is_paid(sums: TaskDefinition, tmp_path: Path) -> None:
+    import yaml
+
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(sums.model_dump(mode="json", exclude_defaults=True)))
+    with pytest.raises(ConfigError, match="has no test set, and variants are compared on held-out rows") as raised:
+        resolve_comparison("table4", Given(task=str(tmp_path / "task.yaml")))
+    assert "--test FILE" in str(raised.value.next_step)
 
 
 def test_the_command_prints_plans_and_outlooks(

@@ -57,6 +57,11 @@ def resolve_comparison(plan: str, given: Given) -> tuple[Comparison, LoadedDefin
     if wanted.task is None:
         raise ConfigError(f"{plan}: names no task", next_step="give --task TASK: a task.yaml or a pack's name")
     loaded = _with_passages(resolve_loaded(wanted.task, wanted.test), wanted.passages)
+    if loaded.definition.test is None:
+        raise ConfigError(
+            f"{wanted.task}: has no test set, and variants are compared on held-out rows",
+            next_step="give JSON lines with `input` and `output`: --test FILE, or `test: FILE` in the task",
+        )
     # the definition holds them now, as a comparison that is gone on with needs them
     wanted = wanted.model_copy(update={"task": None, "test": None, "passages": ()})
     demos = _human_demos(wanted, loaded.definition)

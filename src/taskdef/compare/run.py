@@ -45,6 +45,7 @@ def _work_on(comparison: Comparison, cell: Cell, label: str, progress: Progress)
     run = RunDirectory.create(comparison.path / cell.run, cell.definition, cell.config)
     if run.next_stage() is None and run.report_path.exists():
         progress.line(f"{label}: done before")
+        _leave_model(comparison, run)  # a kill may have come between the report and this
         return
     for stage in STAGES:
         if run.stage(stage).is_done():
@@ -69,6 +70,11 @@ def _work_on(comparison: Comparison, cell: Cell, label: str, progress: Progress)
             raise
         comparison.write_entry(run, stage, "computed", seconds=round(time.monotonic() - started, 3))
     pipeline.write_report(run)
+    _leave_model(comparison, run)
+
+
+def _leave_model(comparison: Comparison, run: RunDirectory) -> None:
+    """Keep the tuned model or not, as the plan says."""
     if not comparison.plan.keep_models:
         remove_folder(run.model_path)
 
