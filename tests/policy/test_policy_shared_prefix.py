@@ -14,6 +14,7 @@ from taskdef.policy.shared_prefix import (
     pack_groups,
     packed_log_probabilities,
     supports_shared_prefix,
+    token_log_probabilities,
 )
 from taskdef.policy.transformers_policy import TransformersPolicy
 
@@ -167,3 +168,13 @@ def test_what_a_known_model_may_not_have_is_not_packed(
     model = load_tiny(tiny_llama).model
     setattr(model.config, setting, value)
     assert not supports_shared_prefix(model)
+
+
+def test_capped_logits_are_capped_before_their_softmax(tiny_llama: Path, load_tiny: LoadTiny) -> None:
+    model = load_tiny(tiny_llama).model
+    model.config.final_logit_softcapping = 0.5
+    states, target = torch.randn(3, model.config.hidden_size), torch.tensor([5, 6, 7])
+    found, _ = token_log_probabilities(model, states, target, temperature=0.7)
+    logits = 0.5 * torch.tanh(model.get_output_embeddings()(states) / 0.5)
+    wanted = torch.log_softmax(logits / 0.7, -1)[torch.arange(3), target]
+    assert torch.allclose(found, wanted, atol=1e-5)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from trl import GRPOTrainer
 
 from taskdef.config import TrainConfig, build_config
+from taskdef.errors import BaseModelError
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.progress import SilentProgress
 from taskdef.records import Sample, Stage, TaskDefinition, TrainingStep
@@ -303,6 +304,26 @@ def test_the_reward_rises(train: Callable[..., StageDirectory]) -> None:
     rewards = [step["reward"] for step in learned(directory)]
     early, late = statistics.fmean(rewards[:5]), statistics.fmean(rewards[-5:])
     assert late > early + 0.2
+
+
+def test_a_model_with_scaled_logits_is_refused(
+    tmp_path: Path, make_llama: Callable[..., Path], letters: TaskDefinition, letters_verifier: Verifier
+) -> None:
+    config = build_config(overrides=SETTINGS)
+    directory = RunDirectory.create(tmp_path / "run", letters, config).stage(Stage.TRAIN)
+    directory.open()
+    with pytest.raises(BaseModelError) as error:
+        train_policy(
+            letters,
+            SAMPLES,
+            config,
+            start=make_llama(logits_scaling=8.0),
+            model_path=directory.run.model_path,
+            verifier=letters_verifier,
+            directory=directory,
+        )
+    assert "its logits are scaled (logits_scaling 8.0), and PPO would learn from others" in error.value.message
+    assert error.value.next_step == "--set train.method=grpo, which leaves the logits to the model"
 
 
 def test_trl_still_saves_and_loads_what_is_overridden() -> None:

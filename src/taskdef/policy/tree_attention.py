@@ -114,5 +114,12 @@ def supports_tree_attention(model: PreTrainedModel) -> bool:
         and (config.model_type in WINDOWED or not windowed)
         and not getattr(config, "use_bidirectional_attention", False)
         and getattr(config, "attn_logit_softcapping", None) is None
-        and all(getattr(config, name, None) in (None, 1.0) for name in _MORE_THAN_A_MATRIX)
+        and not changes_of_logits(model)
     )
+
+
+def changes_of_logits(model: PreTrainedModel) -> dict[str, Any]:
+    """What a model does to its head's output before it is its logits: the settings by name, none as a rule."""
+    config = model.config.get_text_config()
+    found = {name: getattr(config, name, None) for name in _MORE_THAN_A_MATRIX}
+    return {name: value for name, value in found.items() if value not in (None, 1.0)}
