@@ -242,6 +242,12 @@ def test_each_stages_spending_is_its_own(definition: TaskDefinition, tmp_path: P
     # The ledger, which counts the whole run, holds 3 calls in the end: 1 for keywords, 1 draft, 1 for both votes.
     spent = [run.stage(stage).manifest().summary["spending"]["calls"] for stage in (Stage.RETRIEVE, Stage.SYNTHESIZE)]
     assert spent == [1, 2]
+    # a kill after the last answer: the stage done again asks nothing, and what it took is still told
+    before = run.stage(Stage.SYNTHESIZE).manifest().summary["spending"]
+    (run.stage(Stage.SYNTHESIZE).path / "manifest.json").unlink()
+    after = run_stage(run, Stage.SYNTHESIZE).summary["spending"]
+    assert after["reused"] > before["reused"]
+    assert after | {"reused": before["reused"]} == before
 
 
 def test_a_test_file_changed_between_the_stages_is_refused(

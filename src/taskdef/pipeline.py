@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 WARM_UP_FOLDER = "warm-up"
 TEST_FILE_DIGEST = "test_set"
 """In the summary of synthesize: SHA-256 of the local test file that samples were kept apart from."""
+SPENT_BEFORE_FILE = "spent_before.json"
+"""In the folder of a stage that asks the instructor: what the run had spent when the stage was begun."""
 
 
 def run(
@@ -162,7 +164,7 @@ def _retrieve(run: RunDirectory, directory: StageDirectory, progress: Progress) 
             run.definition, run.config.retrieve, instructor=instructor, seed=run.config.seed, progress=progress
         )
 
-    retrieval, spending = _with_instructor(run, work, progress)
+    retrieval, spending = _with_instructor(directory, work, progress)
     directory.write_records("passages.jsonl", retrieval.passages)
     directory.write_json("retrieval.json", retrieval.to_json())
     summary = {"kept": len(retrieval.passages), "keywords": len(retrieval.keywords), "spending": spending}
@@ -203,7 +205,7 @@ def _synthesize(run: RunDirectory, directory: StageDirectory, progress: Progress
                 (write_sample if isinstance(outcome, Sample) else write_drop)(outcome)
             return pattern
 
-        pattern, spending = _with_instructor(run, work, progress)
+        pattern, spending = _with_instructor(directory, work, progress)
     directory.write_json("pattern.json", {"pattern": pattern})
     return ["samples.jsonl", "drops.jsonl", "pattern.json"], {
         "kept": tally.samples,
@@ -291,7 +293,7 @@ def _adapt(run: RunDirectory, directory: StageDirectory, progress: Progress) -> 
             )
 
         if run.config.adapt.enabled:
-            adaptation, spending = _with_instructor(run, work, progress)
+            adaptation, spending = _with_instructor(directory, work, progress)
         else:
             adaptation, spending = Adaptation(tuple(samples), (), tuple(attempts)), asdict(Spending())
         kept, rewrites_too_long = drop_too_long(adaptation.samples, policy, Stage.ADAPT)
@@ -472,12 +474,19 @@ def _verifier(run: RunDirectory) -> Iterator[Verifier]:
 
 
 def _with_instructor(
-    run: RunDirectory, work: Callable[[Instructor], Any], progress: Progress
+    directory: StageDirectory, work: Callable[[Instructor], Any], progress: Progress
 ) -> tuple[Any, dict[str, Any]]:
-    """Run a coroutine function with the run's instructor; gives its result and what it cost.
+    """Run a coroutine function with the run's instructor; gives its result and what the stage cost.
 
-    Instructors with a ledger count the whole run: the cost is what was added, so that the stages' costs add up.
+    Instructors with a ledger count the whole run: the cost is what was added since the stage was begun, by an earlier
+    process if one was stopped in it, so that the stages' costs add up.
     """
+    run = directory.run
+
+    def spent_before(instructor: Instructor) -> Spending:
+        if not (directory.path / SPENT_BEFORE_FILE).exists():
+            directory.write_json(SPENT_BEFORE_FILE, asdict(instructor.spending()))
+        return Spending(**directory.read_json(SPENT_BEFORE_FILE))
 
     async def inside() -> tuple[Any, dict[str, Any]]:
         instructor = load_instructor(
@@ -490,7 +499,7 @@ def _with_instructor(
         )
         with answers_kept(lambda: instructor.in_flight):
             try:
-                before = instructor.spending()
+                before = spent_before(instructor)
                 result = await work(instructor)
                 return result, asdict(instructor.spending().since(before))
             finally:
