@@ -200,7 +200,12 @@ def test_fresh_removes_from_that_stage_on_and_keeps_what_was_paid(tmp_path: Path
     run.model_path.mkdir()
     run.ledger_path.write_bytes(b"paid")
     run.report_path.write_text("report")
+    run.analysis_path.parent.mkdir()
+    run.analysis_path.write_text("{}")
+    run.fresh_from(Stage.TRAIN)
+    assert run.analysis_path.exists()  # of samples that stay
     run.fresh_from(Stage.SELECT)
+    assert not run.analysis_path.exists()
     assert [directory.stage for directory in run.stages() if directory.is_done()] == list(STAGES[:3])
     assert (run.model_path.exists(), run.report_path.exists(), run.ledger_path.exists()) == (False, False, True)
 

@@ -264,6 +264,11 @@ class RunDirectory:
     def report_path(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def analysis_path(self) -> Path:
+        """What ``taskdef analyze`` found."""
+        return self.path / "analysis" / "analysis.json"
+
     def stage(self, stage: Stage) -> StageDirectory:
         return StageDirectory(self, stage)
 
@@ -275,7 +280,8 @@ class RunDirectory:
         return next((directory.stage for directory in self.stages() if not directory.is_done()), None)
 
     def fresh_from(self, stage: Stage) -> None:
-        """Remove this stage's artifacts and all later ones'. The ledger stays: what is paid is kept.
+        """Remove this stage's artifacts and all later ones', and an analysis of samples that go with them. The ledger
+        stays: what is paid is kept.
 
         Raises OSError where something cannot be removed: a stage redone over remains would take them for its own.
         """
@@ -283,6 +289,8 @@ class RunDirectory:
             remove_folder(directory.path)
         if STAGES.index(stage) <= STAGES.index(Stage.TRAIN):
             remove_folder(self.model_path)
+        if STAGES.index(stage) <= STAGES.index(Stage.SELECT):
+            self.analysis_path.unlink(missing_ok=True)
         self.report_path.unlink(missing_ok=True)
 
     def reconfigure(self, definition: TaskDefinition, config: RunConfig, *, fresh: Stage) -> None:

@@ -10,7 +10,7 @@ from taskdef.analyze.rates import AnalysisDirectory, human_rates
 from taskdef.analyze.records import Rates
 from taskdef.analyze.sets import HumanRow
 from taskdef.progress import SilentProgress
-from taskdef.records import Completion
+from taskdef.records import Completion, Stage
 from taskdef.store import RunDirectory
 from taskdef.verify.isolated import Verifier
 
@@ -61,6 +61,11 @@ def test_what_was_attempted_is_not_attempted_again(run: RunDirectory) -> None:
     measure(run, policy, attempts=4)  # other attempts: another file
     assert policy.asked == 8
     assert len(list((run.path / "analysis").glob("human-attempts-*.jsonl"))) == 2
+    manifest = run.stage(Stage.ADAPT).manifest()
+    again = manifest.model_copy(update={"outputs": manifest.outputs | {"warm_up.json": "another"}})
+    (run.stage(Stage.ADAPT).path / "manifest.json").write_text(again.model_dump_json())
+    measure(run, policy)  # another warm-up is another model
+    assert policy.asked == 12
 
 
 def test_no_more_rows_are_drawn_than_asked_for(run: RunDirectory) -> None:

@@ -64,8 +64,10 @@ def human_rates(
     readable = [row for row in rows if row.answer is not None]
     drawn = random.Random(f"{run.config.seed} human").sample(readable, min(most_rows, len(readable)))
     problems = [Problem(id=row.id, input=row.input, gold=row.answer or "") for row in drawn]
-    # Rows, model, prompt and limits decide the attempts: other ones belong into another file.
-    of = digest([[vars(problem) for problem in problems], attempts, run.settings_digest(Stage.SELECT)])
+    # Rows, model, prompt and limits decide the attempts: other ones belong into another file. A warm-up's model is
+    # another one where the stages before scoring were done again.
+    decisive = [run.settings_digest(Stage.SELECT), run.stage(Stage.SELECT).inputs()]
+    of = digest([[vars(problem) for problem in problems], attempts, *decisive])
     directory.open()
     made = attempt_problems(
         policy,

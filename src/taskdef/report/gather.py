@@ -100,9 +100,8 @@ def gather(run: RunDirectory) -> Artifacts:
         found["held_out"] = {
             model: directory.read_records(f"attempts-{model}.jsonl", Attempt) for model in found["evaluation"]["models"]
         }
-    analysis = run.path / "analysis" / "analysis.json"
-    if analysis.exists():
-        found["analysis"] = _read_analysis(analysis, run)
+    if run.analysis_path.exists():
+        found["analysis"] = _read_analysis(run.analysis_path, run)
     return Artifacts(run=run, manifests=manifests, drops=drops, **found)
 
 
