@@ -24,9 +24,13 @@ HARD = {"settings": {"select.strategy": "hard"}}
 EASY = {"settings": {"select.strategy": "easy"}}
 
 
-def finish(comparison: Comparison, name: str, right: int, *, selected: int = 4, failed: Sequence[int] = ()) -> None:
-    """A finished run whose tuned model is right on the first rows and whose base model on none; ``failed`` were not
-    judged. The instructor wrote 5 answers, and 2 came from another run."""
+def finish(
+    comparison: Comparison, name: str, right: int, *, selected: int = 4, failed: Sequence[int] = (), overlap: int = 0
+) -> None:
+    """A finished run whose tuned model is right on the first rows and whose base model on none.
+
+    ``failed`` rows were not judged, ``overlap`` rows stand among the samples scored and, being selected, among those
+    trained on. The instructor wrote 5 answers, and 2 came from another run."""
     (cell,) = [cell for cell in comparison.matrix.cells if f"{cell.variant}-seed{cell.seed}" == name]
     run = RunDirectory.create(comparison.path / cell.run, cell.definition, cell.config)
     spending = {
@@ -44,7 +48,7 @@ def finish(comparison: Comparison, name: str, right: int, *, selected: int = 4, 
         Stage.ADAPT: {"dropped": {}},
         Stage.SELECT: {"scored": 6, "kept": selected},
         Stage.TRAIN: {"steps": 1, "rollouts": 4, "method": "grpo"},
-        Stage.EVALUATE: {"overlap": {"training": 0}},
+        Stage.EVALUATE: {"overlap": {"scoring": overlap, "training": overlap}},
     }
     made: dict[Stage, dict[str, Any]] = {
         Stage.RETRIEVE: {"passages.jsonl": []},
@@ -201,6 +205,13 @@ def test_every_table_is_as_wide_as_its_headings(make_comparison: Callable[..., C
         assert {len(row) for row in table.rows} == {len(table.headings)}
     assert lines(comparison)["same"].same_as == "full"
     assert lines(comparison)["same"].test is None
+
+
+def test_a_held_out_row_that_was_scored_and_trained_on_counts_once(make_comparison: Callable[..., Comparison]) -> None:
+    comparison = make_comparison({"full": {}, "easy": {"settings": {"select.strategy": "easy"}}})
+    comparison.begin()
+    finish(comparison, "full-seed0", 4, overlap=2)
+    assert lines(comparison)["full"].overlap == 2
 
 
 def test_what_was_left_out_stands_by_its_reason(make_comparison: Callable[..., Comparison]) -> None:

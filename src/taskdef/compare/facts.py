@@ -64,8 +64,6 @@ class Facts:
     """Attempts and their tokens, by stage and file."""
     dropped: Mapping[str, int]
     """Drafts and samples that left the data's path, by reason."""
-    selected: str
-    """Digest of the training set: equal for runs that learned from the same samples."""
     overlap: int
     """Held-out rows found among the inputs scored or trained on."""
 
@@ -105,8 +103,8 @@ def read_facts(run: RunDirectory) -> Facts:
         taken={stage: _taken(run, stage, manifest, sampled) for stage, manifest in manifests.items()},
         sampled=sampled,
         dropped=dict(dropped),
-        selected=selected.outputs["selected.jsonl"],
-        overlap=sum(evaluated.summary["overlap"].values()),
+        # what is trained on was scored too: the sum would count a row twice
+        overlap=max(evaluated.summary["overlap"].values(), default=0),
     )
 
 
