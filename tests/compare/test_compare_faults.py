@@ -12,7 +12,7 @@ from taskdef.compare.comparison import JOURNAL_FILE, Comparison
 from taskdef.compare.page import write_pages
 from taskdef.compare.results import read_results
 from taskdef.compare.run import run_comparison
-from taskdef.errors import RunError, Stopped
+from taskdef.errors import BudgetReached, RunError, Stopped
 from taskdef.records import Stage
 from taskdef.terminal import going_on_with
 
@@ -38,6 +38,23 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(make_comparison: Callabl
     assert [cell for cell, _ in results.failures] == ["nothing, seed 3", "nobody, seed 3"]
     assert results.lines[0].state.startswith("0 of 1 seeds; failed: retrieve: procedural:nothing: ")
     assert "nobody, seed 3 failed." in write_pages(comparison).read_text()
+
+
+def test_a_cap_that_is_reached_ends_it_and_says_how_to_raise_the_cap(
+    make_comparison: Callable[..., Comparison], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reach(*_: object) -> None:
+        raise BudgetReached("the cap of 5usd is reached", next_step="taskdef run RUN --budget MORE")
+
+    monkeypatch.setattr("taskdef.pipeline.run_stage", reach)
+    comparison = make_comparison(NO_SUCH, settings={"instruct.budget": "5usd"})
+    comparison.begin()
+    with pytest.raises(BudgetReached) as raised:
+        run_comparison(comparison)
+    assert str(raised.value) == (
+        "nothing, seed 0: the cap of 5usd is reached\n  next: repeat the command that began it, "
+        "with --set instruct.budget=MORE, where MORE is above 5usd"
+    )
 
 
 def test_ctrl_c_says_how_to_go_on(make_comparison: Callable[..., Comparison]) -> None:

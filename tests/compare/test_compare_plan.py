@@ -183,6 +183,15 @@ def test_human_rows_stand_in_for_written_samples(make_comparison: Callable[..., 
     assert build_config().synthesize.human.file is None
 
 
+def test_caps_and_memory_may_change_while_a_comparison_is_under_way(make_comparison: Callable[..., Comparison]) -> None:
+    make_comparison(TWO).begin()
+    make_comparison(TWO, settings={"instruct.budget": "5usd", "policy.batch_tokens": 512}).begin()
+    config = Comparison.open(make_comparison(TWO).path).matrix.cells[0].config
+    assert (str(config.instruct.budget), config.policy.batch_tokens) == ("5usd", 512)
+    with pytest.raises(ConfigError, match=r"other values of: settings\.select\.rollouts\n"):
+        make_comparison(TWO, settings={"select.rollouts": 3}).begin()
+
+
 def test_a_comparison_may_grow_and_not_change(make_comparison: Callable[..., Comparison]) -> None:
     make_comparison(TWO).begin()
     make_comparison(TWO | {"hard": {"settings": {"select.strategy": "hard"}}}, seeds=[0, 1]).begin()

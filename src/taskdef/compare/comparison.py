@@ -23,11 +23,11 @@ import yaml
 from pydantic import ValidationError
 
 from taskdef import __version__
-from taskdef.compare.matrix import Cell, Matrix, build_matrix
+from taskdef.compare.matrix import Cell, Matrix, build_matrix, dotted
 from taskdef.compare.plan import Plan, parse_plan
 from taskdef.errors import ConfigError, RunError
 from taskdef.records import Demo, Record, Stage, TaskDefinition
-from taskdef.store import RUN_FILE, RunDirectory, lock_folder, write_atomically
+from taskdef.store import RUN_FILE, RunDirectory, first_stage, lock_folder, write_atomically
 
 COMPARISON_FILE = "comparison.yaml"
 JOURNAL_FILE = "journal.jsonl"
@@ -175,8 +175,14 @@ class Comparison:
     def refuse_changes(self, other: Comparison) -> None:
         """Raise ConfigError where ``other`` is no widening of this comparison by variants and seeds."""
         mine, theirs = self.plan.model_dump(), other.plan.model_dump()
-        free = ("variants", "seeds", "about", "keep_models")
+        free = ("variants", "seeds", "about", "keep_models", "settings")
         changed = [key for key in mine if mine[key] != theirs[key] and key not in free]
+        ours, given = dotted(self.plan.settings), dotted(other.plan.settings)
+        changed += [
+            f"settings.{key}"
+            for key in dict.fromkeys([*ours, *given])
+            if ours.get(key) != given.get(key) and first_stage(key) is not None  # caps and memory change no result
+        ]
         changed += [
             f"variants.{name}"
             for name, variant in self.plan.variants.items()

@@ -28,8 +28,11 @@ def run_comparison(comparison: Comparison, progress: Progress | None = None) -> 
         for number, cell in enumerate(cells, start=1):
             try:
                 _work_on(comparison, cell, f"[{number}/{len(cells)}] {cell.name}", progress)
-            except BudgetReached:
-                raise
+            except BudgetReached as reached:
+                more = f"--set instruct.budget=MORE, where MORE is above {cell.config.instruct.budget}"
+                raise BudgetReached(
+                    f"{cell.name}: {reached.message}", next_step=f"repeat the command that began it, with {more}"
+                ) from None
             except TaskdefError as error:
                 failed.append(f"{cell.name}: {error.message}")
                 progress.line(f"[{number}/{len(cells)}] {cell.name}: failed: {error.message}")
