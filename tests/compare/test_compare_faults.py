@@ -12,7 +12,7 @@ from taskdef.compare.comparison import JOURNAL_FILE, Comparison
 from taskdef.compare.page import write_pages
 from taskdef.compare.results import read_results
 from taskdef.compare.run import run_comparison
-from taskdef.errors import BudgetReached, RunError, Stopped
+from taskdef.errors import BudgetReached, OutOfMemory, RunError, Stopped
 from taskdef.records import Stage
 from taskdef.terminal import going_on_with
 
@@ -55,6 +55,31 @@ def test_a_cap_that_is_reached_ends_it_and_says_how_to_raise_the_cap(
         "nothing, seed 0: the cap of 5usd is reached\n  next: repeat the command that began it, "
         "with --set instruct.budget=MORE, where MORE is above 5usd"
     )
+
+
+def test_a_run_that_failed_keeps_its_remedy_and_memory_ends_by_the_comparisons_settings(
+    make_comparison: Callable[..., Comparison], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter(
+        (
+            OutOfMemory("train: out of memory", settings={"train.micro_batch": 2}, next_step="taskdef run RUN --set …"),
+            RunError("no samples", next_step="taskdef show RUN"),
+        )
+    )
+
+    def fail(*_: object) -> None:
+        raise next(faults)
+
+    monkeypatch.setattr("taskdef.pipeline.run_stage", fail)
+    comparison = make_comparison(NO_SUCH)
+    comparison.begin()
+    with pytest.raises(RunError) as raised:
+        run_comparison(comparison)
+    assert (
+        "\n  nothing, seed 0: train: out of memory "
+        "(repeat the command that began the comparison, with --set train.micro_batch=2)"
+        "\n  nobody, seed 0: no samples (taskdef show RUN)\n"
+    ) in str(raised.value)
 
 
 def test_ctrl_c_says_how_to_go_on(make_comparison: Callable[..., Comparison]) -> None:

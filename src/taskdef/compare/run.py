@@ -8,7 +8,7 @@ from pathlib import Path
 from taskdef import pipeline
 from taskdef.compare.comparison import Comparison
 from taskdef.compare.matrix import Cell
-from taskdef.errors import BudgetReached, RunError, TaskdefError
+from taskdef.errors import BudgetReached, OutOfMemory, RunError, TaskdefError
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import Stage
 from taskdef.sharing import share_parts, share_stage, stage_key
@@ -34,7 +34,7 @@ def run_comparison(comparison: Comparison, progress: Progress | None = None) -> 
                     f"{cell.name}: {reached.message}", next_step=f"repeat the command that began it, with {more}"
                 ) from None
             except TaskdefError as error:
-                failed.append(f"{cell.name}: {error.message}")
+                failed.append(f"{cell.name}: {error.message}{_remedy(error)}")
                 progress.line(f"[{number}/{len(cells)}] {cell.name}: failed: {error.message}")
     if failed:
         others = ", the others are done" if len(failed) < len(cells) else ""
@@ -42,6 +42,14 @@ def run_comparison(comparison: Comparison, progress: Progress | None = None) -> 
             f"{comparison.path}: {len(failed)} of {len(cells)} runs failed{others}:\n  " + "\n  ".join(failed),
             next_step=f"mend the cause, then: taskdef compare {comparison.quoted_path}",
         )
+
+
+def _remedy(error: TaskdefError) -> str:
+    """What would mend it. Memory: not by the run's own command, since a run has the comparison's settings."""
+    if isinstance(error, OutOfMemory) and error.settings:
+        changes = " ".join(f"--set {key}={value}" for key, value in error.settings.items())
+        return f" (repeat the command that began the comparison, with {changes})"
+    return f" ({error.next_step})" if error.next_step else ""
 
 
 def _work_on(comparison: Comparison, cell: Cell, label: str, progress: Progress) -> None:
