@@ -103,6 +103,21 @@ def test_cards_tell_nothing_of_this_machine(dataset: Path, model: Path) -> None:
         assert not [word for word in ("/home", "secret", "10.0.0.7", "/tmp", "8000") if word in text]
 
 
+def test_a_run_on_human_rows_does_not_pass_for_synthetic(tmp_path: Path, tiny_llama: Path) -> None:
+    file = {"synthesize.human.file": str(tmp_path / "people.jsonl")}
+    run = build_finished_run(tmp_path / "human", model=tiny_llama, **file)
+    with pytest.raises(RunError, match=r"its samples are rows of people\.jsonl, which people made") as raised:
+        export_run(run, "dataset", tmp_path / "data set")
+    assert "--to prompt-completion FILE" in str(raised.value.next_step)
+    export_run(run, "model", tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "on examples made by people, the rows of people.jsonl" in card
+    assert "- **Data**: 8 rows of people.jsonl, out of 15:" in card
+    assert "synthetic-data" not in card
+    assert "without human labels" not in card
+    assert str(tmp_path) not in card
+
+
 def test_transformers_loads_the_model_folder(model: Path, run: RunDirectory) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

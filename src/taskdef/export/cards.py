@@ -49,8 +49,10 @@ def model_card(artifacts: Artifacts, facts: Provenance) -> str:
     head: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["taskdef", "synthetic-data", artifacts.run.config.train.method],
+        "tags": ["taskdef", artifacts.run.config.train.method],
     }
+    if artifacts.run.config.synthesize.human.file is None:
+        head["tags"].insert(1, "synthetic-data")
     if facts.base_model_id is not None:
         head["base_model"] = facts.base_model_id
     tuned = artifacts.evaluation.get("models", {}).get("tuned")
@@ -78,11 +80,15 @@ def _public_config(config: RunConfig, facts: Provenance) -> RunConfig:
     """The settings that decide results, without folders and addresses of the machine they were used on."""
     start = config.train.start
     train = config.train.model_copy(update={"start": Path(start).name if start else None})
+    human = config.synthesize.human
+    if human.file is not None:
+        human = human.model_copy(update={"file": Path(human.file.name)})
     return config.model_copy(
         update={
             "instructor": facts.instructor,
             "base_model": facts.base_model,
             "instruct": InstructorConfig(),
+            "synthesize": config.synthesize.model_copy(update={"human": human}),
             "train": train,
         }
     )

@@ -25,10 +25,16 @@ CARD = "README.md"
 def write_dataset_folder(run: RunDirectory, out: Path) -> None:
     """Training set and all samples as Parquet, with a card; ``datasets.load_dataset`` reads the folder.
 
-    Neither passages nor held-out rows are in it: both belong to others. Raises RunError where the run has no training
-    set yet, or the folder exists or cannot be written.
+    Neither passages nor held-out rows are in it: both belong to others. So do human rows, and a run that was trained on
+    them has no data set. Raises RunError there, where the run has no training set yet, or where the folder exists or
+    cannot be written.
     """
     run.stage(Stage.SELECT).manifest()
+    if (human := run.config.synthesize.human.file) is not None:
+        raise RunError(
+            f"{run.path}: its samples are rows of {human.name}, which people made; they are no data set of taskdef's",
+            next_step=f"taskdef export {run.quoted_path} --to prompt-completion FILE has the rows for a trainer",
+        )
     artifacts = gather(run)
     _write_folder(out, lambda folder: _fill_dataset(artifacts, folder))
     print(f"wrote {len(artifacts.selected):,} training samples of {len(artifacts.adapted):,} to {out}")
