@@ -21,7 +21,7 @@ from taskdef.pipeline import run_stage
 from taskdef.progress import SilentProgress
 from taskdef.records import PassageSource, Stage, TaskDefinition
 from taskdef.records import TestSource as HeldOut
-from taskdef.store import RunDirectory, file_digest
+from taskdef.store import RunDirectory, StageDirectory, file_digest
 
 SETTINGS: dict[str, Any] = {
     "instructor": "procedural:chain_sum(level.num_terms=0)",
@@ -223,7 +223,9 @@ def test_rows_too_long_for_the_model_are_refused_before_any_model_answers(
     assert list(run.stage(Stage.EVALUATE).path.glob("attempts-*")) == []
 
 
-def test_each_stages_spending_is_its_own(definition: TaskDefinition, tmp_path: Path) -> None:
+def test_each_stages_spending_is_its_own(
+    definition: TaskDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = tmp_path / "answers.jsonl"
     lines = [
         {"purpose": "keywords", "response": '{"keywords": ["sum"]}'},
@@ -242,10 +244,18 @@ def test_each_stages_spending_is_its_own(definition: TaskDefinition, tmp_path: P
     # The ledger, which counts the whole run, holds 3 calls in the end: 1 for keywords, 1 draft, 1 for both votes.
     spent = [run.stage(stage).manifest().summary["spending"]["calls"] for stage in (Stage.RETRIEVE, Stage.SYNTHESIZE)]
     assert spent == [1, 2]
-    # a kill after the last answer: the stage done again asks nothing, and what it took is still told
+    # stopped after the last answer: the stage done again asks nothing, and what it took is still told
     before = run.stage(Stage.SYNTHESIZE).manifest().summary["spending"]
-    (run.stage(Stage.SYNTHESIZE).path / "manifest.json").unlink()
-    after = run_stage(run, Stage.SYNTHESIZE).summary["spending"]
+    stopped = taskdef.run(definition, config, path=tmp_path / "stopped", until=Stage.RETRIEVE)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageDirectory, "finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(stopped, Stage.SYNTHESIZE)
+    after = run_stage(stopped, Stage.SYNTHESIZE).summary["spending"]
     assert after["reused"] > before["reused"]
     assert after | {"reused": before["reused"]} == before
 

@@ -108,7 +108,9 @@ def _work_on(run: RunDirectory, stage: Stage, progress: Progress) -> Manifest:
         told = _with_the_way_on(run, stage, fault)
         directory.write_json(FAULT_FILE, {"sentence": told.message, "remedy": told.next_step})
         raise told from fault
-    return directory.finish(started=started, artifacts=artifacts, summary=summary)
+    manifest = directory.finish(started=started, artifacts=artifacts, summary=summary)
+    (directory.path / SPENT_BEFORE_FILE).unlink(missing_ok=True)
+    return manifest
 
 
 def _with_what_is_left(run: RunDirectory, stage: Stage, reached: BudgetReached) -> BudgetReached:
