@@ -112,14 +112,21 @@ def schedule_arguments(
         "max_steps": schedule.steps(rows),
         "learning_rate": schedule.learning_rate,
         "weight_decay": schedule.weight_decay,
+        "max_length": None,  # nothing is cut: what does not fit the context never came here
+        **common_arguments(train, seed=seed, use_cpu=use_cpu),
+    }
+
+
+def common_arguments(train: TrainConfig, *, seed: int, use_cpu: bool, updates: int = 1) -> dict[str, Any]:
+    """The training arguments of every method; ``updates``: optimizer steps that are one step of taskdef's log."""
+    return {
         "lr_scheduler_type": "constant",
         "max_grad_norm": train.max_gradient_norm,
-        "max_length": None,  # nothing is cut: what does not fit the context never came here
         "pad_to_multiple_of": None,
-        "logging_steps": 1,
+        "logging_steps": updates,
         "logging_strategy": "steps",
         "save_strategy": "steps",
-        "save_steps": train.save_every,
+        "save_steps": train.save_every * updates,
         "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,

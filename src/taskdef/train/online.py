@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 from taskdef.config import TrainConfig
 from taskdef.records import Sample
 from taskdef.train.job import Training, TrainingJob
-from taskdef.train.loop import CHECKPOINTS, fit, largest_divisor
+from taskdef.train.loop import CHECKPOINTS, common_arguments, fit, largest_divisor
 from taskdef.train.rewards import VerdictReward
 
 
@@ -44,24 +44,11 @@ def rollout_arguments(
         "num_generations": config.completions,
         "max_steps": config.steps(samples) * updates,
         "learning_rate": config.learning_rate,
-        "lr_scheduler_type": "constant",
-        "max_grad_norm": config.max_gradient_norm,
         "max_completion_length": max_new_tokens,
         "temperature": config.temperature,
         "top_p": config.top_p,
         "beta": config.kl_coefficient,
-        "pad_to_multiple_of": None,
-        "logging_steps": updates,
-        "logging_strategy": "steps",
-        "save_strategy": "steps",
-        "save_steps": config.save_every * updates,
-        "save_total_limit": 2,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "seed": seed,
-        "use_cpu": use_cpu,
-        "bf16": False,  # the weights themselves are bf16 where the hardware has it
-        "gradient_checkpointing": not use_cpu,
+        **common_arguments(config, seed=seed, use_cpu=use_cpu, updates=updates),
     }
 
 
