@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taskdef import __version__
@@ -20,6 +19,7 @@ from taskdef.compare.results import Line, Results, Score, read_results
 from taskdef.compare.tables import all_tables, interval, markdown, p_text
 from taskdef.report import text
 from taskdef.report.charts import nice_ticks
+from taskdef.report.render import page_environment
 from taskdef.store import write_atomically
 
 HTML_FILE, MARKDOWN_FILE, JSON_FILE = "comparison.html", "comparison.md", "comparison.json"
@@ -48,14 +48,7 @@ def write_pages(comparison: Comparison) -> Path:
     """
     results = read_results(comparison)
     tables = all_tables(comparison, results)
-    environment = Environment(
-        loader=PackageLoader("taskdef.compare"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {name: getattr(text, name) for name in _FILTERS}
+    environment = page_environment("taskdef.compare", _FILTERS)
     files = resources.files("taskdef")
     marks, ticks = chart(comparison, results)
     page = environment.get_template("comparison.html.jinja").render(

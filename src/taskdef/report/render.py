@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections.abc import Sequence
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
@@ -38,20 +39,21 @@ def render_report(run: RunDirectory) -> Path:
     Raises RunError where an artifact of a finished stage is missing or damaged.
     """
     artifacts = gather(run)
-    page = _environment().get_template("report.html.jinja").render(_context(artifacts))
+    page = page_environment("taskdef.report", _FILTERS).get_template("report.html.jinja").render(_context(artifacts))
     write_atomically(run.report_path, page)
     return run.report_path
 
 
-def _environment() -> Environment:
+def page_environment(package: str, filters: Sequence[str]) -> Environment:
+    """The templates of ``package``, escaped and strict, with these functions of report.text as filters."""
     environment = Environment(
-        loader=PackageLoader("taskdef.report"),
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(text, name) for name in _FILTERS}
+    environment.filters |= {name: getattr(text, name) for name in filters}
     return environment
 
 

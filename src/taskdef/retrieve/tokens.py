@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from taskdef.errors import ConfigError
 
@@ -137,8 +138,8 @@ def _stemmer(language: str) -> _Stemmer:
     return stemmer
 
 
-class _Stemmer:
+class _Stemmer(Protocol):
     """The part of PyStemmer that is used; the package ships no types."""
 
     def stemWords(self, words: list[str]) -> list[str]:  # noqa: N802  # PyStemmer's name
-        raise NotImplementedError
+        ...
