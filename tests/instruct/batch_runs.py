@@ -13,9 +13,9 @@ from pathlib import Path
 
 import aiohttp  # noqa: F401  (loaded once here)
 import openai  # noqa: F401
-from generation_runs import DEFINITION
+from generation_runs import DEFINITION, dataset
 
-from taskdef.config import InstructorConfig, SynthesizeConfig
+from taskdef.config import InstructorConfig
 from taskdef.instruct.batch import Batches
 from taskdef.instruct.batch_api import Pace
 from taskdef.instruct.ledger import Ledger
@@ -23,8 +23,6 @@ from taskdef.instruct.openai_compatible import OpenAIEndpoint
 from taskdef.instruct.prompted import PromptedInstructor
 from taskdef.instruct.recorded import RecordedChat
 from taskdef.instruct.sender import Sender
-from taskdef.records import Passage
-from taskdef.synthesize.stage import synthesize_samples
 from taskdef.verify.isolated import Verifier
 
 PACE = Pace(quiet=0.05, first_poll=0.01, longest_poll=0.02, creation_settles=0.4)
@@ -32,24 +30,10 @@ PACE = Pace(quiet=0.05, first_poll=0.01, longest_poll=0.02, creation_settles=0.4
 
 async def synthesize(ledger: Path, url: str, samples: int, verifier: Verifier) -> str:
     """The dataset as JSON lines."""
-    passages = [Passage(id=f"p{n}", text=f"Number {n} is here.", source="s") for n in range(samples)]
     config = InstructorConfig(max_tokens=100, batch=True)
     endpoint, held = OpenAIEndpoint("m", url, config=config), Ledger(ledger)
     chat = RecordedChat(Sender(endpoint, held, config, batches=Batches(endpoint, held, pace=PACE)))
-    instructor = PromptedInstructor("openai:m", chat, max_tokens=100)
-    try:
-        made = await synthesize_samples(
-            DEFINITION,
-            passages,
-            SynthesizeConfig(samples=samples, votes=4),
-            instructor=instructor,
-            verifier=verifier,
-            test_inputs=[],
-            seed=0,
-        )
-    finally:
-        await instructor.close()
-    return "".join(sample.model_dump_json() + "\n" for sample in made.samples)
+    return await dataset(PromptedInstructor("openai:m", chat, max_tokens=100), samples, verifier)
 
 
 def main() -> None:

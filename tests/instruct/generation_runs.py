@@ -20,6 +20,7 @@ import openai  # noqa: F401
 
 from taskdef.config import InstructorConfig, SynthesizeConfig
 from taskdef.instruct.load import load_instructor
+from taskdef.instruct.protocol import Instructor
 from taskdef.records import AnswerComparison, AnswerReading, AnswerSpec, Passage, TaskDefinition
 from taskdef.synthesize.stage import synthesize_samples
 from taskdef.verify.isolated import Verifier
@@ -34,9 +35,15 @@ DEFINITION = TaskDefinition(
 
 async def synthesize(ledger: Path, url: str, samples: int, verifier: Verifier, **instruct: object) -> str:
     """The dataset as JSON lines."""
-    passages = [Passage(id=f"p{n}", text=f"Number {n} is here.", source="s") for n in range(samples)]
     config = InstructorConfig(**{"max_tokens": 100, **instruct})  # type: ignore[arg-type]
-    instructor = load_instructor(f"openai:m@{url}", ledger_path=ledger, config=config, seed=0)
+    return await dataset(
+        load_instructor(f"openai:m@{url}", ledger_path=ledger, config=config, seed=0), samples, verifier
+    )
+
+
+async def dataset(instructor: Instructor, samples: int, verifier: Verifier) -> str:
+    """What the instructor makes, as JSON lines; it is closed then."""
+    passages = [Passage(id=f"p{n}", text=f"Number {n} is here.", source="s") for n in range(samples)]
     try:
         made = await synthesize_samples(
             DEFINITION,
