@@ -1,10 +1,10 @@
 """How does the test error fall with the number of synthetic samples, method by method? (arXiv 2406.14532, figures on
 data scaling.)
 
-    python benchmarks/scaling.py [--seeds 0 1 2] [--sizes 16 32 64 128 256] [--steps 60] [--output FOLDER]
+    python benchmarks/scaling.py [--seeds 0 1 2] [--sizes 16 32 64 128 256 512] [--steps 200] [--output FOLDER]
 
-Samples come from the procedural instructor: words of 3 to 10 letters to be spelled backward, answers right by
-construction. The base model is a transformer small enough that a point takes seconds: trained from scratch here on
+Samples come from the procedural instructor: words of 3 to 10 letters to be spelled backward, a letter a line, answers
+right by construction. The base model is a transformer small enough that a point takes seconds: trained from scratch here on
 random letters, up to ``--base-letters`` of them, so that it knows the task and fails at longer words. From it each
 method learns from the first n of the same words, for the same number of optimizer steps whatever n is, so that the
 samples alone differ:
@@ -12,8 +12,7 @@ samples alone differ:
     sft       their solutions
     rft       the model's own correct solutions alone: a solution here is the answer, so own ones that differ from
               the given ones do not exist, and with the given ones beside them it would be sft
-    stepwise  per-step DPO. A solution here is one step, so its pit is all of it: per-step DPO is then DPO
-              on whole wrong answers, without their stop tokens
+    stepwise  per-step DPO: a line is a step, so a pit is a letter
     grpo      rewards of the model's own completions
 
 ``--methods`` can name dpo and ppo too.
@@ -61,12 +60,10 @@ TASK = TaskDefinition(
     output_format="=",  # the prompt's last sign; anything else would only make prompts longer
     answer=AnswerSpec(read=AnswerReading.EXACT, compare=AnswerComparison.TEXT),
 )
-INSTRUCTOR = "spell_backward(min_word_len=3,max_word_len=10,data_file=holdout_words.txt)"
-"""400 words; the other list has 150,000 and is read anew for each sample."""
-WORDS = 400
+INSTRUCTOR = "spell_backward(min_word_len=3,max_word_len=10)"
 QUESTION = "Spell this word backward (example: sun -> nus): "
 METHODS = ("sft", "rft", "dpo", "stepwise", "ppo", "grpo")
-POLICY = {"device": "cpu", "dtype": "float32", "max_new_tokens": 14, "prompt": "plain"}
+POLICY = {"device": "cpu", "dtype": "float32", "max_new_tokens": 24, "prompt": "plain"}
 RESAMPLES = 2000
 COLOURS = ("#0b6e99", "#b5651d", "#4c8b3f", "#7a4c9e", "#888888", "#000000")
 
@@ -92,9 +89,9 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32, 64, 128, 256])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32, 64, 128, 256, 512])
     parser.add_argument("--methods", nargs="+", default=["sft", "rft", "stepwise", "grpo"], choices=METHODS)
-    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of every method")
+    parser.add_argument("--steps", type=int, default=200, help="optimizer steps of every method")
     parser.add_argument("--batch", type=int, default=32, help="solutions, or pairs, of a step; of GRPO completions")
     parser.add_argument("--sft-rate", type=float, default=1e-4)
     parser.add_argument("--dpo-rate", type=float, default=5e-5)
@@ -105,7 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--base-steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--held-out", type=int, default=144, help="of 400 words")
+    parser.add_argument("--held-out", type=int, default=400)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs/scaling"))
     return parser.parse_args()
@@ -155,15 +152,14 @@ def make_samples(options: argparse.Namespace, seed: int) -> tuple[list[Sample], 
     async def fill() -> None:
         instructor = ProceduralInstructor(INSTRUCTOR, seed=0)
         index = 0
-        while len(found) < WORDS:
+        while len(found) < options.held_out + max(options.sizes):
             made = await instructor.generate(TASK, passage=None, pattern="", demos=(), index=index, temperature=0.0)
-            sample = Sample(id=f"s{index}", input=made.input, solution=made.solution, answer=made.solution)
+            letters = "\n".join(made.solution)
+            sample = Sample(id=f"s{index}", input=made.input, solution=letters, answer=letters)
             found.setdefault(made.input, sample)
             index += 1
 
     asyncio.run(fill())
-    if max(options.sizes) + options.held_out > WORDS:
-        raise SystemExit(f"{max(options.sizes)} samples and {options.held_out} held out are more than {WORDS} words")
     samples = list(found.values())
     held_out, rest = samples[: options.held_out], samples[options.held_out :]
     return random.Random(seed).sample(rest, len(rest)), held_out
@@ -180,7 +176,7 @@ def train_base(options: argparse.Namespace, seed: int, taken: set[str], folder: 
     train_from_scratch(
         model,
         [
-            (encode.prompt_ids(QUESTION + text), encode.completion_ids(text[::-1]))
+            (encode.prompt_ids(QUESTION + text), encode.completion_ids("\n".join(text[::-1])))
             for text in sorted(texts)
             if QUESTION + text not in taken
         ],
@@ -215,7 +211,10 @@ def point(
         "train.dpo.batch": options.batch,
         "train.dpo.max_steps": options.steps,
         "train.dpo.learning_rate": options.dpo_rate,
-        "train.stepwise.rollouts": 16,
+        "train.stepwise.rollouts": 8,
+        "train.stepwise.temperature": 1.0,
+        "train.stepwise.wrong_responses": 2,
+        "train.stepwise.steps": "lines",
         "train.completions": 8,
         "train.batch": max(1, options.batch // 8),
         "train.max_steps": options.steps,

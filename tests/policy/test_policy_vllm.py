@@ -76,6 +76,8 @@ def test_memory_and_length_follow_from_the_settings(tiny_llama: Path, sums: Task
     assert policy.engine.settings["dtype"] == "float32"
     config = load_policy(tiny_llama, sums, SMALL).model.config
     assert policy.engine.settings["kv_cache_memory_bytes"] == cache_bytes(config, 1000)
+    assert policy.engine.settings["enable_chunked_prefill"] is False  # seeded draws cannot be taken back on a CPU
+    assert policy.engine.settings["max_num_batched_tokens"] >= 56
 
 
 def test_bytes_of_a_cache_by_hand() -> None:
@@ -117,3 +119,8 @@ def test_vllm_continues_greedily_as_the_own_sampler_does(sums: TaskDefinition) -
     own = load_policy("builtin:smollm2-135m", sums, settings)
     named = {"count": 1, "temperature": 0.0, "seed": 0}
     assert vllm_policy.complete(inputs, **named) == own.complete(inputs, **named)
+    # more prompts than one step of vLLM takes in, each with a seed of its own
+    many = [f"{inputs[number % 2]} ({number})" for number in range(300)]
+    drawn = vllm_policy.complete(many, count=2, temperature=0.7, seed=1)
+    assert [len(group) for group in drawn] == [2] * 300
+    assert vllm_policy.complete(many[:4], count=2, temperature=0.7, seed=1) == drawn[:4]

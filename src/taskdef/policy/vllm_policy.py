@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 _OWN_SAMPLER = "--set policy.sampler=own"
+_PREFILLED_AT_ONCE = 4096
+"""Prompt tokens of one step of vLLM on a CPU, where no prompt may be longer: its own default there."""
 
 
 class VllmPolicy(TokenPolicy):
@@ -86,12 +88,18 @@ def load_vllm_policy(source: str | Path, definition: TaskDefinition, config: Pol
     context = context_of(model_config)
     wanted = config.max_prompt_tokens + config.max_new_tokens
     length = min(wanted, context) if context is not None else wanted
-    memory: dict[str, Any] = {}
-    if device.type == "cpu":  # by default it takes nearly all of the machine's memory, as on a GPU of its own
-        memory["kv_cache_memory_bytes"] = cache_bytes(model_config, max(config.batch_tokens, length))
+    on_cpu: dict[str, Any] = {}
+    if device.type == "cpu":
+        on_cpu = {
+            # by default it takes nearly all of the machine's memory, as on a GPU of its own
+            "kv_cache_memory_bytes": cache_bytes(model_config, max(config.batch_tokens, length)),
+            # where a prompt is prefilled in parts, it takes back draws of seeded generators, which those of CPUs refuse
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(_PREFILLED_AT_ONCE, length),
+        }
     try:
         engine = LLM(
-            folder, dtype=str(pick_dtype(config, device)).removeprefix("torch."), max_model_len=length, **memory
+            folder, dtype=str(pick_dtype(config, device)).removeprefix("torch."), max_model_len=length, **on_cpu
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise _unusable(source, error) from error
