@@ -4,10 +4,10 @@ data scaling.)
     python benchmarks/scaling.py [--seeds 0 1 2] [--sizes 16 32 64 128 256 512] [--steps 200] [--output FOLDER]
 
 Samples come from the procedural instructor: words of 3 to 10 letters to be spelled backward, a letter a line, answers
-right by construction. The base model is a transformer small enough that a point takes seconds: trained from scratch here on
-random letters, up to ``--base-letters`` of them, so that it knows the task and fails at longer words. From it each
-method learns from the first n of the same words, for the same number of optimizer steps whatever n is, so that the
-samples alone differ:
+right by construction. The base model is a transformer small enough that a point takes seconds: trained from scratch
+here on random letters, up to ``--base-letters`` of them, so that it knows the task and fails at longer words. From it
+each method learns from the first n of the same words, for the same number of optimizer steps whatever n is, so that
+the samples alone differ:
 
     sft       their solutions
     rft       the model's own correct solutions alone: a solution here is the answer, so own ones that differ from

@@ -187,11 +187,14 @@ def token_log_probabilities(
     model: PreTrainedModel, states: torch.Tensor, target: torch.Tensor, *, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each target (N token ids) after its state (N x hidden size), and the entropy there."""
-    logits = model.get_output_embeddings()(states)
+    return log_probabilities_of(head_logits(model, states), target, temperature=temperature)
+
+
+def head_logits(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
+    """Logits after hidden states (N x hidden size): N x vocabulary, soft cap included."""
+    logits: torch.Tensor = model.get_output_embeddings()(states)
     soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    if soft_cap is not None:
-        logits = soft_cap * torch.tanh(logits.float() / soft_cap)
-    return log_probabilities_of(logits, target, temperature=temperature)
+    return logits if soft_cap is None else soft_cap * torch.tanh(logits.float() / soft_cap)
 
 
 def to_grid(values: torch.Tensor, slot: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

@@ -4,13 +4,15 @@ With pi_ref the starting model, the loss of a pair of a chosen completion y+ and
 
     -log sigmoid(beta [log pi(y+ | x) / pi_ref(y+ | x)  -  log pi(y- | x) / pi_ref(y- | x)])
 
-where a completion's log-probability is the sum over its tokens. It is ln 2 at the reference. TRL computes it. Two
+where a completion's log-probability is the sum over its tokens. It is ln 2 at the reference. TRL computes it. Three
 things differ from its stock trainer:
 
 - pairs come as token ids and are taken as they are. TRL would tokenize texts and end both sides with the
   end-of-sequence token, which on a rejected prefix would teach "do not stop here";
 - pi_ref's log-probabilities are computed once, before the first step, from the model that was given: no second model is
-  in memory, and none is looked up by the name in the model's config.
+  in memory, and none is looked up by the name in the model's config;
+- a pair goes through the model as one sequence, its prompt once (``policy.shared_prefix``), where the model's attention
+  allows it and it is not too long.
 """
 
 from __future__ import annotations
@@ -21,19 +23,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from taskdef.config import RunConfig
 from taskdef.errors import RunError
+from taskdef.policy.shared_prefix import supports_shared_prefix
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.progress import Progress, SilentProgress
 from taskdef.records import TrainingStep
 from taskdef.store import StageDirectory
 from taskdef.train.attempts import ATTEMPTS_FILE, gather_attempts
 from taskdef.train.job import Training, TrainingJob
+from taskdef.train.learned_tokens import LearnedTokens, can_stand_in
 from taskdef.train.loop import fit, schedule_arguments
 from taskdef.train.pairs import AttemptPair, pair_attempts
+from taskdef.train.shared_prompts import MOST_PACKED_POSITIONS
 
 PAIRS_FILE = "pairs.jsonl"
 
@@ -53,7 +59,11 @@ class Pair:
 
 
 class PairTrainer(DPOTrainer):
-    """TRL's DPO trainer on token ids, its reference log-probabilities computed once."""
+    """TRL's DPO trainer on token ids: each pair one sequence, its reference log-probabilities computed once."""
+
+    @property
+    def shares_prompts(self) -> bool:
+        return can_stand_in(self) and supports_shared_prefix(self.accelerator.unwrap_model(self.model))
 
     def _prepare_dataset(self, dataset: Dataset, *_arguments: Any) -> Dataset:
         return dataset
@@ -71,6 +81,23 @@ class PairTrainer(DPOTrainer):
             rejected += of_rejected.tolist()
         self.model.train(was_training)
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        found: tuple[torch.Tensor, torch.Tensor] = super().compute_ref_log_probs(self._packing(model, inputs), inputs)
+        return found
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        return super()._compute_loss(self._packing(model, inputs), inputs, return_outputs)
+
+    def _packing(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """What to call in the model's place for this batch, whose first half are the chosen sides."""
+        if not self.shares_prompts:
+            return model
+        pairs = len(inputs["input_ids"]) // 2
+        lengths = inputs["attention_mask"].sum(dim=1)[:pairs] + inputs["completion_mask"].sum(dim=1)[pairs:]
+        if int(lengths.max()) > MOST_PACKED_POSITIONS:
+            return model
+        return LearnedTokens(self, model, [(row, pairs + row) for row in range(pairs)])
 
 
 def train_dpo(job: TrainingJob) -> Training:
@@ -133,8 +160,13 @@ def train_on_pairs(
     given = schedule_arguments(config.train, settings, directory, rows=len(pairs), seed=config.seed, use_cpu=use_cpu)
     arguments = DPOConfig(**given, beta=settings.beta, loss_type="sigmoid", precompute_ref_log_probs=True)
 
+    progress = progress or SilentProgress()
+
     def trainer(**common: Any) -> PairTrainer:
-        return PairTrainer(**common, train_dataset=pair_dataset(pairs))
+        made = PairTrainer(**common, train_dataset=pair_dataset(pairs))
+        if not made.shares_prompts:
+            progress.line("this model's attention cannot share a prompt between a pair's sides: plain forward passes")
+        return made
 
     return fit(
         policy,
@@ -143,7 +175,7 @@ def train_on_pairs(
         trainer,
         directory=directory,
         model_path=model_path,
-        progress=progress or SilentProgress(),
+        progress=progress,
     )
 
 

@@ -5,7 +5,8 @@ For prompts x and wanted completions y the loss is the mean over all tokens of a
     - log pi(y_t | x, y_<t)
 
 The prompt's tokens carry no loss; the end-of-sequence token that closes a completion does. TRL computes it. It is given
-token ids: the prompt as it is in scoring and evaluation, and a completion that begins where the prompt's tokens end.
+token ids: the prompt as it is in scoring and evaluation, and a completion that begins where the prompt's tokens end. On
+CPUs the head runs where a completion's token is predicted; on GPUs TRL's own kernels do that.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from taskdef.errors import RunError
 from taskdef.policy.transformers_policy import TransformersPolicy
 from taskdef.records import TrainingStep
 from taskdef.train.job import Training, TrainingJob
+from taskdef.train.learned_tokens import LearnedTokens, can_stand_in
 from taskdef.train.loop import fit, schedule_arguments
 
 _NO_LOSS = -100
@@ -66,7 +68,7 @@ def train_on_lessons(lessons: Sequence[Lesson], job: TrainingJob) -> list[Traini
     arguments = SFTConfig(**given, dataset_kwargs={"skip_prepare_dataset": True}, loss_type="nll")
 
     def trainer(**common: Any) -> SFTTrainer:
-        return SFTTrainer(**common, train_dataset=lesson_dataset(lessons))
+        return LessonTrainer(**common, train_dataset=lesson_dataset(lessons))
 
     return fit(
         job.policy,
@@ -77,6 +79,15 @@ def train_on_lessons(lessons: Sequence[Lesson], job: TrainingJob) -> list[Traini
         model_path=job.model_path,
         progress=job.progress,
     )
+
+
+class LessonTrainer(SFTTrainer):
+    """TRL's SFT trainer, whose head does not run on prompts."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
+        """As TRL's."""
+        learns_all = self.model.device.type != "cpu" or not can_stand_in(self)
+        return super().compute_loss(model if learns_all else LearnedTokens(self, model), inputs, *rest, **named)
 
 
 def lesson_dataset(lessons: Sequence[Lesson]) -> Dataset:
