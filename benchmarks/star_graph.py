@@ -1,14 +1,16 @@
 """Does per-step DPO find the one step that matters, and learn from it? The star graph of arXiv 2406.14532.
 
-    python benchmarks/star_graph.py [--seeds 0 1 2] [--sft-steps 700] [--graphs 20000] [--few 500] [--output FOLDER]
+    python benchmarks/star_graph.py [--seeds 0 1 2] [--sft-until 0.55] [--graphs 20000] [--few 500] [--output FOLDER]
 
 A graph has ``degree`` arms of ``arm`` nodes around a centre. Given its edges in random order, the centre and the goal
 (the end of one arm), the model writes the path from the centre to the goal, a node a line. A small transformer trained
 from scratch here soon learns to follow an arm, but guesses which one: chance is 1 / degree. The pit of a wrong response
 must then be the first node after the centre.
 
-Two models are made by as many steps of SFT: the under-trained one on ``--graphs`` graphs, of which it sees each about
-twice, and the over-trained one on ``--few`` graphs, again and again. From each of the two, further steps by
+Two models are made by SFT. The under-trained one learns from ``--graphs`` graphs, of which it sees each one to three
+times, until it names the right first node in ``--sft-until`` of the graphs that the other methods will learn from:
+looking ahead comes suddenly, by seed after 400 to 900 steps, and before it begins no method has anything to go by. The
+over-trained one learns from ``--few`` graphs, again and again, for ``--sft-steps``. From each, further steps by
 
     sft              SFT goes on: the control for more training
     dpo              naive: correct responses beside wrong ones
@@ -37,7 +39,7 @@ from typing import Any
 
 import torch
 from tiny_transformer import fresh_transformer, train_from_scratch, word_tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from taskdef.config import PolicyConfig, build_config
 from taskdef.errors import RunError
@@ -69,8 +71,12 @@ LABELS = {
     "stepwise": "per-step\nDPO",
     "stepwise-step": "per-step DPO,\nsteps",
 }
+SFT_MODELS = {START: "sft-so-far", CONTROL: "sft-more"}
+"""Folders of the models that are made by SFT alone."""
 FIRST_NODE = 1
 """Number of the step that writes the first node after the centre."""
+CHECKED_EVERY = 25
+"""Steps of SFT."""
 
 
 def main() -> None:
@@ -96,17 +102,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--degree", type=int, default=2)
     parser.add_argument("--arm", type=int, default=2, help="nodes of an arm, without the centre")
     parser.add_argument("--nodes", type=int, default=8, help="names that nodes are drawn from")
-    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--sft-steps", type=int, default=700)
+    parser.add_argument("--sft-steps", type=int, default=1000, help="at most")
+    parser.add_argument("--sft-until", type=float, default=0.55, help="share of right first nodes that ends SFT")
     parser.add_argument("--graphs", type=int, default=20_000, help="graphs of the under-trained model's SFT")
     parser.add_argument("--few", type=int, default=500, help="of the over-trained model's; 0: without it")
-    parser.add_argument("--problems", type=int, default=2000, help="other graphs, that the methods learn from")
+    parser.add_argument("--problems", type=int, default=6000, help="other graphs, that the methods learn from")
     parser.add_argument("--held-out", type=int, default=1000)
     parser.add_argument("--rollouts", type=int, default=8, help="of a prefix")
     parser.add_argument("--steps", type=int, default=200, help="optimizer steps of each method")
     parser.add_argument("--batch", type=int, default=64, help="graphs, or pairs, of a step")
-    parser.add_argument("--sft-rate", type=float, default=3e-3, help="learning rate of SFT")
+    parser.add_argument("--sft-rate", type=float, default=1e-3, help="learning rate of SFT")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="of the other methods")
     parser.add_argument("--beta", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=1)
@@ -174,42 +181,70 @@ def run_seed(options: argparse.Namespace, seed: int, start: int, verifier: Verif
         return
     held_out, problems, graphs = make_samples(options, seed)
     folder = options.output / f"seed-{seed}-{start}"
-    after = {START: options.sft_steps, CONTROL: options.sft_steps + options.steps}
-    train_sft_models(options, seed, graphs[:start], folder, list(after.values()))
+    sft_steps = train_sft_models(options, seed, graphs[:start], problems, folder)
     for method in missing:
-        if method in after:
+        if method in SFT_MODELS:
             settings = PolicyConfig.model_validate(policy_settings(options))
-            policy = load_policy(folder / f"sft-{after[method]}", TASK, settings)
+            policy = load_policy(folder / SFT_MODELS[method], TASK, settings)
             seen = score(policy, graphs[: min(start, options.held_out)])["first_node"]
-            row = {**score(policy, held_out), "first_node_seen": seen}
+            steps = sft_steps + (options.steps if method == CONTROL else 0)
+            row = {**score(policy, held_out), "first_node_seen": seen, "sft_steps": steps}
         else:
             row = continue_by(method, options, seed, problems, held_out, folder, verifier)
         kept.add(seed=seed, start=start, method=method, **row)
 
 
 def train_sft_models(
-    options: argparse.Namespace, seed: int, graphs: list[Sample], folder: Path, stops: list[int]
-) -> None:
-    """Train a transformer from scratch on the graphs, and keep the model after each number of steps in ``stops``."""
-    if all((folder / f"sft-{stop}").exists() for stop in stops):
-        return
+    options: argparse.Namespace, seed: int, graphs: list[Sample], problems: list[Sample], folder: Path
+) -> int:
+    """Train a transformer from scratch on the graphs, and keep it where SFT ends and ``--steps`` steps later.
+
+    Gives the steps of the first. SFT on few graphs takes all its steps: it never looks ahead on others.
+    """
+    taken = folder / "sft_steps.json"
+    if taken.exists():
+        return int(json.loads(taken.read_text(encoding="utf-8")))
     tokenizer = make_tokenizer(options.nodes)
     model = fresh_transformer(tokenizer, width=options.width, layers=options.layers, seed=seed)
     encode = PromptEncoder(TASK, tokenizer, "plain")
 
-    def keep(step: int) -> None:
-        if step in stops:
-            save_checkpoint(model, tokenizer, folder / f"sft-{step}")
+    def rows(samples: list[Sample]) -> list[tuple[list[int], list[int]]]:
+        return [(encode.prompt_ids(sample.input), encode.completion_ids(sample.solution)) for sample in samples]
+
+    watched = rows(problems[: options.held_out])
+    ended: list[int] = []
+
+    def after_step(step: int) -> bool:
+        every = options.few != len(graphs) and step % CHECKED_EVERY == 0
+        if not ended and (step == options.sft_steps or (every and first_nodes(model, watched) >= options.sft_until)):
+            ended.append(step)
+            save_checkpoint(model, tokenizer, folder / SFT_MODELS[START])
+        if ended and step == ended[0] + options.steps:
+            save_checkpoint(model, tokenizer, folder / SFT_MODELS[CONTROL])
+        return bool(ended) and step == ended[0] + options.steps
 
     train_from_scratch(
         model,
-        [(encode.prompt_ids(graph.input), encode.completion_ids(graph.solution)) for graph in graphs],
-        steps=max(stops),
+        rows(graphs),
+        steps=options.sft_steps + options.steps,
         batch=options.batch,
         learning_rate=options.sft_rate,
         seed=seed,
-        after_step=keep,
+        after_step=after_step,
     )
+    taken.write_text(json.dumps(ended[0]), encoding="utf-8")
+    return ended[0]
+
+
+def first_nodes(model: LlamaForCausalLM, rows: list[tuple[list[int], list[int]]]) -> float:
+    """Share of graphs whose likeliest first node, after the centre, is the right one."""
+    place = 2 * FIRST_NODE  # of the node in the completion: a line break stands between two
+    ids = torch.tensor([[*prompt, *path[: place + 1]] for prompt, path in rows])
+    model.eval()
+    with torch.no_grad():
+        likeliest = model(input_ids=ids[:, :-1]).logits[:, -1].argmax(dim=1)
+    model.train()
+    return float((likeliest == ids[:, -1]).float().mean())
 
 
 def make_tokenizer(nodes: int) -> PreTrainedTokenizerFast:
@@ -248,7 +283,7 @@ def continue_by(
         **{f"policy.{key}": value for key, value in policy_settings(options).items()},
         **METHODS[method],
     }
-    path, start = folder / method, folder / f"sft-{options.sft_steps}"
+    path, start = folder / method, folder / SFT_MODELS[START]
     shutil.rmtree(path, ignore_errors=True)  # half of a training, which takes less time than a start from half does
     run = RunDirectory.create(path, TASK, build_config(overrides=overrides))
     directory = run.stage(Stage.TRAIN)
@@ -299,7 +334,7 @@ def is_arm(text: str, sample: Sample) -> bool:
 def describe(row: dict[str, Any]) -> str:
     more = ", ".join(f"{key} {row[key]}" for key in ("pairs", "rollouts", "pits", "not_trained") if key in row)
     if "first_node_seen" in row:
-        more = f"first node on graphs of SFT {row['first_node_seen']:.1%}"
+        more = f"{row['sft_steps']} steps, first node on graphs of SFT {row['first_node_seen']:.1%}"
     return (
         f"seed {row['seed']}  SFT on {row['start']:5} graphs, {row['method']:<13} accuracy {row['accuracy']:6.1%}  "
         f"first node {row['first_node']:6.1%}  a whole arm {row['whole_arm']:6.1%}  {more}"

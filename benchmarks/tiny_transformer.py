@@ -52,10 +52,10 @@ def train_from_scratch(
     batch: int,
     learning_rate: float,
     seed: int,
-    after_step: Callable[[int], None],
+    after_step: Callable[[int], bool | None],
 ) -> None:
     """SFT on prompts and completions as token ids, drawn with replacement; ``after_step`` is told each step's
-    number, counted from 1."""
+    number, counted from 1, and ends the training by True."""
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
     padding = [width - len(prompt) - len(completion) for prompt, completion in rows]
     ids = torch.tensor([[*prompt, *wanted, *[0] * left] for (prompt, wanted), left in zip(rows, padding, strict=True)])
@@ -81,5 +81,6 @@ def train_from_scratch(
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-        after_step(step)
+        if after_step(step):
+            break
     model.eval()
