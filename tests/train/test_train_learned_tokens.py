@@ -11,8 +11,8 @@ import torch
 from trl import DPOConfig, SFTConfig, SFTTrainer
 
 from taskdef.policy.transformers_policy import TransformersPolicy
-from taskdef.train import dpo
 from taskdef.train.dpo import Pair, PairTrainer, pair_dataset
+from taskdef.train.learned_tokens import Group, share_beginnings
 from taskdef.train.loop import lora_config
 from taskdef.train.sft import Lesson, LessonTrainer, lesson_dataset
 
@@ -103,30 +103,37 @@ def test_a_pair_as_one_sequence_is_trls_dpo(
     assert abs(float(ours[0]) - 0.6931) > 1e-3  # away from the reference, where nothing could differ
 
 
-def test_a_pairs_prompt_is_run_once_and_the_head_on_completions_alone(
+def test_a_prompt_is_run_once_and_the_head_on_completions_alone(
     load_tiny: LoadTiny, tiny_llama: Path, tmp_path: Path, positions: list[tuple[int, int]]
 ) -> None:
     policy = load_tiny(tiny_llama)
-    vocabulary = policy.model.config.vocab_size
     step_of_dpo(PairTrainer, policy, tmp_path, lora=False)
     tokens = sum(len(pair.chosen_ids) + len(pair.rejected_ids) for pair in PAIRS)
-    assert positions[-1] == (tokens, vocabulary)
-    assert max(rows for rows, _ in positions) == len(PAIRS) * (len(PROMPT) + 7)
+    assert positions[-1] == (tokens, policy.model.config.vocab_size)
+    # the two pairs of the long prompt are one sequence, of all four completions; the others are filled up to its length
+    longest = len(PROMPT) + 5 + 2 + 3 + 1
+    assert max(rows for rows, _ in positions) <= len(PAIRS) * longest
+    assert longest * 2 < 4 * (len(PROMPT) + 5)
 
 
-def test_long_pairs_go_through_the_model_apart(
-    load_tiny: LoadTiny,
-    tiny_llama: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    positions: list[tuple[int, int]],
-) -> None:
-    whole = step_of_dpo(PairTrainer, load_tiny(tiny_llama), tmp_path, lora=False)
-    monkeypatch.setattr(dpo, "MOST_PACKED_POSITIONS", 10)
-    positions.clear()
-    apart = step_of_dpo(PairTrainer, load_tiny(tiny_llama), tmp_path, lora=False)
-    assert max(rows for rows, _ in positions) == 2 * len(PAIRS) * (len(PROMPT) + 5)
-    assert_same(whole, apart)
+def test_rows_are_put_together_where_that_is_cheaper() -> None:
+    task, question, other = list(range(100, 180)), [1, 2, 3], [4, 5]
+    rows = [[*task, *question, 9], [7, 8, 9], [*task, *other, 9], [*task, *question, 8, 9]]
+    first = [83, 2, 82, 83]
+    groups = share_beginnings(rows, first)
+    assert sorted(row for group in groups for row in group.rows) == [0, 1, 2, 3]
+    assert {(frozenset(group.rows), group.shared) for group in groups} == {
+        (frozenset({0, 2, 3}), 80),
+        (frozenset({1}), 2),
+    }
+    # a long group beside many short rows would make sequences of their own of them, each filled up to its length
+    short = [[200 + number, 9] for number in range(40)]
+    assert all(len(group.rows) == 1 for group in share_beginnings([*rows, *short], [*first, *[1] * 40]))
+    # equal rows share their prompts, never what is learned
+    assert share_beginnings([[1, 2, 3], [1, 2, 3]], [2, 2]) == [Group((0, 1), 2)]
+    # long questions behind a short beginning are cheaper apart: attention grows with the square
+    apart = [[5, *[kind] * 3000] for kind in (1, 2)]
+    assert len(share_beginnings(apart, [2999, 2999])) == 2
 
 
 def test_models_that_cannot_share_prompts_learn_by_trls_own_pass(

@@ -11,8 +11,8 @@ things differ from its stock trainer:
   end-of-sequence token, which on a rejected prefix would teach "do not stop here";
 - pi_ref's log-probabilities are computed once, before the first step, from the model that was given: no second model is
   in memory, and none is looked up by the name in the model's config;
-- a pair goes through the model as one sequence, its prompt once (``policy.shared_prefix``), where the model's attention
-  allows it and it is not too long.
+- what pairs have in common, a prompt or its beginning, goes through the model once where its attention allows that
+  (``learned_tokens``).
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from taskdef.train.job import Training, TrainingJob
 from taskdef.train.learned_tokens import LearnedTokens, can_stand_in
 from taskdef.train.loop import fit, schedule_arguments
 from taskdef.train.pairs import AttemptPair, pair_attempts
-from taskdef.train.shared_prompts import MOST_PACKED_POSITIONS
 
 PAIRS_FILE = "pairs.jsonl"
 
@@ -59,7 +58,7 @@ class Pair:
 
 
 class PairTrainer(DPOTrainer):
-    """TRL's DPO trainer on token ids: each pair one sequence, its reference log-probabilities computed once."""
+    """TRL's DPO trainer on token ids: prompts are shared, and its reference log-probabilities computed once."""
 
     @property
     def shares_prompts(self) -> bool:
@@ -83,21 +82,14 @@ class PairTrainer(DPOTrainer):
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        found: tuple[torch.Tensor, torch.Tensor] = super().compute_ref_log_probs(self._packing(model, inputs), inputs)
+        found: tuple[torch.Tensor, torch.Tensor] = super().compute_ref_log_probs(self._stand_in(model), inputs)
         return found
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        return super()._compute_loss(self._packing(model, inputs), inputs, return_outputs)
+        return super()._compute_loss(self._stand_in(model), inputs, return_outputs)
 
-    def _packing(self, model: Any, inputs: dict[str, Any]) -> Any:
-        """What to call in the model's place for this batch, whose first half are the chosen sides."""
-        if not self.shares_prompts:
-            return model
-        pairs = len(inputs["input_ids"]) // 2
-        lengths = inputs["attention_mask"].sum(dim=1)[:pairs] + inputs["completion_mask"].sum(dim=1)[pairs:]
-        if int(lengths.max()) > MOST_PACKED_POSITIONS:
-            return model
-        return LearnedTokens(self, model, [(row, pairs + row) for row in range(pairs)])
+    def _stand_in(self, model: Any) -> Any:
+        return LearnedTokens(self, model) if self.shares_prompts else model
 
 
 def train_dpo(job: TrainingJob) -> Training:
@@ -165,7 +157,7 @@ def train_on_pairs(
     def trainer(**common: Any) -> PairTrainer:
         made = PairTrainer(**common, train_dataset=pair_dataset(pairs))
         if not made.shares_prompts:
-            progress.line("this model's attention cannot share a prompt between a pair's sides: plain forward passes")
+            progress.line("this model's attention cannot share what pairs begin with: plain forward passes")
         return made
 
     return fit(

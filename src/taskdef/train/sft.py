@@ -6,7 +6,8 @@ For prompts x and wanted completions y the loss is the mean over all tokens of a
 
 The prompt's tokens carry no loss; the end-of-sequence token that closes a completion does. TRL computes it. It is given
 token ids: the prompt as it is in scoring and evaluation, and a completion that begins where the prompt's tokens end. On
-CPUs the head runs where a completion's token is predicted; on GPUs TRL's own kernels do that.
+CPUs the head runs where a completion's token is predicted, and what prompts begin with goes through the model once
+(``learned_tokens``); on GPUs TRL's own kernels do the first.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def train_on_lessons(lessons: Sequence[Lesson], job: TrainingJob) -> list[Traini
 
 
 class LessonTrainer(SFTTrainer):
-    """TRL's SFT trainer, whose head does not run on prompts."""
+    """TRL's SFT trainer, on a CPU with prompts that share what they begin with and a head that does not run on them."""
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
         """As TRL's."""
