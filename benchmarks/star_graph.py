@@ -341,11 +341,19 @@ def describe(row: dict[str, Any]) -> str:
     )
 
 
+def accuracies(rows: list[dict[str, Any]], options: argparse.Namespace, start: int) -> dict[str, list[float]]:
+    """Of each method that has rows, a seed each."""
+    found = {
+        method: [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
+        for method in (START, CONTROL, *options.methods)
+    }
+    return {method: shares for method, shares in found.items() if shares}
+
+
 def print_means(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     print(f"\nchance {1 / options.degree:.1%}; mean ± standard deviation over seeds {options.seeds}:")
     for start in starts(options):
-        for method in (START, CONTROL, *options.methods):
-            shares = [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
+        for method, shares in accuracies(rows, options, start).items():
             spread = f" ± {statistics.stdev(shares):.1%}" if len(shares) > 1 else ""
             print(f"  SFT on {start:5} graphs, {method:<13} {statistics.fmean(shares):6.1%}{spread}")
     pits: Counter[str] = Counter()
@@ -368,12 +376,12 @@ def draw(rows: list[dict[str, Any]], options: argparse.Namespace, path: Path) ->
     models = starts(options)
     figure, panels = pyplot.subplots(1, len(models), figsize=(5.2 * len(models), 4), sharey=True, squeeze=False)
     for panel, start in zip(panels[0], models, strict=True):
-        for place, method in enumerate((START, CONTROL, *options.methods)):
-            shares = [row["accuracy"] for row in rows if (row["start"], row["method"]) == (start, method)]
+        found = accuracies(rows, options, start)
+        for place, shares in enumerate(found.values()):
             panel.bar(place, statistics.fmean(shares), width=0.6, color="#d5e3ec")
             panel.plot([place] * len(shares), shares, "o", color="#0b6e99", markersize=5)
         panel.axhline(1 / options.degree, color="#b5651d", linestyle="--", linewidth=1)
-        names = [LABELS[method] for method in (START, CONTROL, *options.methods)]
+        names = [LABELS[method] for method in found]
         panel.text(len(names) - 0.55, 1 / options.degree, "chance", color="#b5651d", ha="right", va="bottom")
         panel.set_xticks(range(len(names)), names, fontsize=9)
         panel.set_title(f"SFT on {start:,} graphs")
