@@ -133,6 +133,22 @@ def test_both_sides_are_trained_on_as_given(load_tiny: LoadTiny, tiny_llama: Pat
         assert row["ref_rejected_logps"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_pairs_that_no_step_reaches_cost_nothing(
+    load_tiny: LoadTiny, tiny_llama: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    of_reference = PairTrainer._precompute_ref_logps
+
+    def counted(trainer: PairTrainer, dataset: Any, *rest: Any) -> Any:
+        given.append(len(dataset))
+        return of_reference(trainer, dataset, *rest)
+
+    monkeypatch.setattr(PairTrainer, "_precompute_ref_logps", counted)
+    train(load_tiny(tiny_llama), make_run("short", train__dpo__max_steps=2), PAIRS)
+    train(load_tiny(tiny_llama), make_run("whole"), PAIRS)
+    assert given == [4, 5]
+
+
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
 def test_going_on_gives_what_an_undisturbed_training_gives(
     stop_after: int, load_tiny: LoadTiny, tiny_llama: Path, make_run: MakeRun

@@ -17,6 +17,7 @@ things differ from its stock trainer:
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,6 +150,9 @@ def train_on_pairs(
     if not pairs:
         raise ValueError("no pairs to train on")
     settings, use_cpu = config.train.dpo, policy.model.device.type == "cpu"
+    wanted = settings.steps(len(pairs)) * min(settings.batch, len(pairs))
+    if wanted < len(pairs):  # nothing is computed for pairs that no step will reach
+        pairs = random.Random(config.seed).sample(pairs, wanted)
     given = schedule_arguments(config.train, settings, directory, rows=len(pairs), seed=config.seed, use_cpu=use_cpu)
     arguments = DPOConfig(**given, beta=settings.beta, loss_type="sigmoid", precompute_ref_log_probs=True)
 
