@@ -34,7 +34,6 @@ def test_votes_of_one_call_are_one_unit_and_one_call() -> None:
     assert (votes.begun, votes.done, votes.responses, votes.calls) == (1, 1, 3, 1)
     assert (votes.read, votes.cached, votes.written, votes.cost, votes.unpriced) == (100, 50, 30, 2.0, 0)
     assert votes.seconds == 2.0  # the call's, not three times
-    assert votes.tokens_each() == 130
 
 
 def test_votes_sent_one_by_one_are_as_many_calls() -> None:

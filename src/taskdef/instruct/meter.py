@@ -60,10 +60,6 @@ class Work:
     """Tokens read for one unit."""
     written_each: Spread = field(default_factory=Spread)
 
-    def tokens_each(self) -> float:
-        """Mean tokens of a unit; 0 before one is done."""
-        return (self.read + self.written) / self.done if self.done else 0.0
-
 
 class Meter:
     """Counts by purpose, and what the caps count so far."""

@@ -73,12 +73,15 @@ def training_sizes(
 
 
 def training_bytes(model: PreTrainedModel, *, adapter: bool, reference: bool) -> int:
-    """Bytes of weights, gradients, float32 copies and AdamW's two moments, and of a reference model beside them."""
+    """Bytes of weights, gradients, float32 copies and AdamW's two moments, and of a reference model beside them.
+
+    At their most, in the optimizer's step: its gradients are float32, those of the model are gone one by one.
+    """
     import torch
 
     of_all = sum(each.numel() * each.element_size() for each in model.parameters())
     learned = [each for each in model.parameters() if each.requires_grad and not adapter]
-    gradients = sum(each.numel() * each.element_size() for each in learned)
+    gradients = sum(4 * each.numel() for each in learned)
     moments = sum(8 * each.numel() for each in learned)
     copies = sum(4 * each.numel() for each in learned if each.dtype is not torch.float32)
     models = 2 if reference and not adapter else 1
