@@ -169,7 +169,9 @@ def test_training_names_lora_where_the_model_itself_leaves_no_room(
     # float32: 4 bytes of weight, 4 of gradient, 8 of moments; and 4 of the reference model
     assert training_bytes(model, adapter=False, reference=True) == 20 * weights
     assert training_bytes(model, adapter=True, reference=True) == 4 * weights
-    assert training_bytes(model.bfloat16(), adapter=False, reference=False) == 18 * weights  # 2 + 4 copied + 4 gradient + 8
+    assert (
+        training_bytes(model.bfloat16(), adapter=False, reference=False) == 18 * weights
+    )  # 2 + 4 copied + 4 gradient + 8
 
     def named(total: int, micro_batch: int, *, adapter: bool = False) -> dict[str, object]:
         monkeypatch.setattr(memory, "memory_bytes", lambda _: total)
