@@ -5,9 +5,9 @@ data scaling.)
 
 Samples come from the procedural instructor: words of 3 to 10 letters to be spelled backward, a letter a line, answers
 right by construction. The base model is a transformer small enough that a point takes seconds: trained from scratch
-here on random letters, up to ``--base-letters`` of them, so that it knows the task and fails at longer words. From it
-each method learns from the first n of the same words, for the same number of optimizer steps whatever n is, so that
-the samples alone differ:
+here on random letters, up to ``--base-letters`` of them, and stopped early, so that it knows the task and fails at some
+words. From it each method learns from the first n of the same words, for the same number of optimizer steps whatever n
+is, so that the samples alone differ:
 
     sft       their solutions
     rft       the model's own correct solutions alone: a solution here is the answer, so own ones that differ from
@@ -62,7 +62,8 @@ TASK = TaskDefinition(
 )
 INSTRUCTOR = "spell_backward(min_word_len=3,max_word_len=10)"
 QUESTION = "Spell this word backward (example: sun -> nus): "
-METHODS = ("sft", "rft", "dpo", "stepwise", "ppo", "grpo")
+METHODS = {"sft": "SFT", "rft": "RFT", "dpo": "DPO", "stepwise": "per-step DPO", "ppo": "PPO", "grpo": "GRPO"}
+"""With their names in the plot."""
 POLICY = {"device": "cpu", "dtype": "float32", "max_new_tokens": 24, "prompt": "plain"}
 RESAMPLES = 2000
 COLOURS = ("#0b6e99", "#b5651d", "#4c8b3f", "#7a4c9e", "#888888", "#000000")
@@ -93,13 +94,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=["sft", "rft", "stepwise", "grpo"], choices=METHODS)
     parser.add_argument("--steps", type=int, default=200, help="optimizer steps of every method")
     parser.add_argument("--batch", type=int, default=32, help="solutions, or pairs, of a step; of GRPO completions")
-    parser.add_argument("--sft-rate", type=float, default=1e-4)
-    parser.add_argument("--dpo-rate", type=float, default=5e-5)
-    parser.add_argument("--grpo-rate", type=float, default=5e-4)
+    parser.add_argument("--sft-rate", type=float, default=3e-4)
+    parser.add_argument("--dpo-rate", type=float, default=2e-5)
+    parser.add_argument("--grpo-rate", type=float, default=2e-4)
     parser.add_argument(
-        "--base-letters", type=int, default=6, help="of the longest string of the base model's training"
+        "--base-letters", type=int, default=10, help="of the longest string of the base model's training"
     )
-    parser.add_argument("--base-steps", type=int, default=500)
+    parser.add_argument("--base-steps", type=int, default=280)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--held-out", type=int, default=400)
@@ -384,7 +385,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
         error = np.array(of["error"])
         beside = sizes * 1.03 ** (number - 1.5)  # so that intervals do not hide each other
         spread = np.abs(np.array(of["interval"]).T - error)
-        panel.errorbar(beside, error, yerr=spread, fmt="o", color=colour, markersize=4, capsize=2, label=method)
+        panel.errorbar(
+            beside, error, yerr=spread, fmt="o", color=colour, markersize=4, capsize=2, label=METHODS[method]
+        )
         offset, slope = of["fit"]
         panel.plot(sizes, np.exp(offset + slope * np.log(sizes)), color=colour, linewidth=1.3)
     panel.axhline(found["base"]["error"], color="#888", linestyle="--", linewidth=1, label="base model")
