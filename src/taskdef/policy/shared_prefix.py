@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from taskdef.policy.log_probabilities import log_probabilities_of
-from taskdef.policy.tree_attention import decode_with_tree, supports_tree_attention
+from taskdef.policy.tree_attention import changes_of_logits, decode_with_tree, supports_tree_attention
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,11 @@ def head_logits(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model.get_output_embeddings()(states)
     soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return logits if soft_cap is None else soft_cap * torch.tanh(logits.float() / soft_cap)
+
+
+def left_out_of_head_logits(model: PreTrainedModel) -> dict[str, Any]:
+    """What this model does to its head's output that ``head_logits`` does not: the settings by name, none as a rule."""
+    return {name: value for name, value in changes_of_logits(model).items() if name != "final_logit_softcapping"}
 
 
 def to_grid(values: torch.Tensor, slot: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

@@ -17,8 +17,14 @@ from typing import Any
 import torch
 
 from taskdef.policy.log_probabilities import log_probabilities_of
-from taskdef.policy.shared_prefix import head_logits, pack_groups, packed_states, supports_shared_prefix
-from taskdef.policy.tree_attention import changes_of_logits
+from taskdef.policy.shared_prefix import (
+    head_logits,
+    left_out_of_head_logits,
+    pack_groups,
+    packed_states,
+    supports_shared_prefix,
+    to_grid,
+)
 
 _NO_LABEL = -100
 
@@ -64,11 +70,14 @@ class LearnedTokens:
         with torch.no_grad():
             top = logits.argmax(dim=1) == target
             mean = logits.mean(dim=1, dtype=torch.float32)
-
-        def in_grid(values: torch.Tensor) -> torch.Tensor:
-            return values.new_zeros(learned.numel()).index_copy(0, place, values).view(learned.shape)
-
-        return TokenFigures(in_grid(log_probability), in_grid(entropy), in_grid(mean), in_grid(top), learned)
+        shape = (learned.size(0), learned.size(1))
+        return TokenFigures(
+            log_probs=to_grid(log_probability, place, shape),
+            entropy=to_grid(entropy, place, shape),
+            mean_logits=to_grid(mean, place, shape),
+            is_top1=to_grid(top, place, shape),
+            label_mask=learned,
+        )
 
 
 def shared_states(
@@ -142,5 +151,5 @@ def can_stand_in(trainer: Any) -> bool:
     So in one process, where logits are the head's output (soft-capped or not) and no mixture of experts adds a loss.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
-    scaled = changes_of_logits(model).keys() - {"final_logit_softcapping"}
-    return trainer.accelerator.num_processes == 1 and not trainer.aux_loss_enabled and not scaled
+    one_process = trainer.accelerator.num_processes == 1
+    return one_process and not trainer.aux_loss_enabled and not left_out_of_head_logits(model)

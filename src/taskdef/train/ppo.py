@@ -27,8 +27,7 @@ from trl import GRPOConfig
 
 from taskdef.config import PpoConfig, TrainConfig
 from taskdef.errors import BaseModelError
-from taskdef.policy.shared_prefix import to_grid, token_log_probabilities
-from taskdef.policy.tree_attention import changes_of_logits
+from taskdef.policy.shared_prefix import left_out_of_head_logits, to_grid, token_log_probabilities
 from taskdef.train.grpo import SharedPrefillGRPOTrainer
 from taskdef.train.job import Training, TrainingJob
 from taskdef.train.online import of_job, rollout_arguments, train_on_rollouts
@@ -103,8 +102,7 @@ def train_ppo(job: TrainingJob) -> Training:
     """PPO on the samples' inputs and labels; see ``loop.fit``. Raises BaseModelError for a model with scaled logits."""
     train = job.config.train
     # log-probabilities come from the head's output here, which ``token_log_probabilities`` can cap but not scale
-    scaled = {name: value for name, value in changes_of_logits(job.policy.model).items() if "softcapping" not in name}
-    if scaled:
+    if scaled := left_out_of_head_logits(job.policy.model):
         settings = ", ".join(f"{name} {value}" for name, value in scaled.items())
         raise BaseModelError(
             f"{job.policy.name}: its logits are scaled ({settings}), and PPO would learn from others",

@@ -87,8 +87,9 @@ class LessonTrainer(SFTTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
         """As TRL's."""
-        learns_all = self.model.device.type != "cpu" or not can_stand_in(self)
-        return super().compute_loss(model if learns_all else LearnedTokens(self, model), inputs, *rest, **named)
+        if self.model.device.type == "cpu" and can_stand_in(self):
+            model = LearnedTokens(self, model)
+        return super().compute_loss(model, inputs, *rest, **named)
 
 
 def lesson_dataset(lessons: Sequence[Lesson]) -> Dataset:
